@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The undo record: what every thing was before VBMq touched it. Written to disk before the touch (apply/engine.h), read
+ * at start (adoption), played back by restore. One entry for a thing however often it is touched: "found" stays what the
+ * first touch found, "applied" is what was set last. An entry is for one instance of a thread (tid and start time), so a
+ * guest that was restarted has none.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/snapshot.h"
+
+struct vbmq_step;
+
+enum vbmq_undo_kind {
+	VBMQ_UNDO_AFFINITY, /* thread, found/applied CPUs, the pin the owner had */
+	VBMQ_UNDO_TASK,     /* a further thread of the emulator whose affinity differed from the main thread's: tid, start, found */
+	VBMQ_UNDO_POLLING,  /* id, polling */
+	VBMQ_UNDO_ADDED,    /* I/O thread we added: id */
+	VBMQ_UNDO_MAP,      /* target, map found */
+};
+
+struct vbmq_undo_entry {
+	enum vbmq_undo_kind kind;
+	char uuid[37];
+	char *name;                    /* of the domain, for people; owned */
+	enum vbmq_thread_kind thread;  /* AFFINITY */
+	uint32_t id;
+	uint32_t tid;                  /* AFFINITY, TASK */
+	uint64_t start;
+	struct vbmq_cpuset found;      /* AFFINITY, TASK: affinity before the first touch */
+	bool had_pin;                  /* AFFINITY: the owner's pin in the live XML before the first touch */
+	struct vbmq_cpuset pin;
+	struct vbmq_cpuset applied;    /* AFFINITY: what we set last */
+	struct vbmq_polling polling;   /* POLLING: found */
+	char target[VBMQ_TARGET_MAX + 1];
+	uint32_t *map;                 /* MAP: found; owned */
+	size_t n_map;
+};
+
+struct vbmq_undo {
+	struct vbmq_undo_entry *entries; /* sorted by uuid, kind, thread, id, tid, target */
+	size_t n_entries;
+};
+
+struct vbmq_undo *vbmq_undo_new(void);
+struct vbmq_undo *vbmq_undo_free(struct vbmq_undo *u);
+int vbmq_undo_copy(const struct vbmq_undo *u, struct vbmq_undo **ret);
+
+/* Finds or adds; *ret_new tells. Never changes the "found" part of an existing entry. NULL: no memory. */
+struct vbmq_undo_entry *vbmq_undo_entry(struct vbmq_undo *u, enum vbmq_undo_kind kind, const char *uuid,
+					enum vbmq_thread_kind thread, uint32_t id, uint32_t tid, const char *target,
+					bool *ret_new);
+const struct vbmq_undo_entry *vbmq_undo_find(const struct vbmq_undo *u, enum vbmq_undo_kind kind, const char *uuid,
+					     enum vbmq_thread_kind thread, uint32_t id, uint32_t tid, const char *target);
+
+/* Remembers what step is about to change, as snapshot knows it, and sets "applied" to what the step wants. */
+int vbmq_undo_note(struct vbmq_undo *u, const struct vbmq_snapshot *snapshot, const struct vbmq_step *step);
+
+/* Drops entries whose thread (tid and start) or domain is not in the snapshot any more; keeps those of domains listed as
+ * unresponsive. Returns how many were dropped. */
+size_t vbmq_undo_prune(struct vbmq_undo *u, const struct vbmq_snapshot *snapshot);
+
+/* Marks the snapshot's threads as held and gives them back their owner's pin: see struct vbmq_thread. */
+void vbmq_undo_overlay(const struct vbmq_undo *u, struct vbmq_snapshot *snapshot);
+
+/* The steps that put everything (or one domain, uuid not NULL) back as found, in a safe order. */
+int vbmq_undo_steps(const struct vbmq_undo *u, const struct vbmq_snapshot *snapshot, const char *uuid,
+		    struct vbmq_step **ret_steps, size_t *ret_n, struct vbmq_err *err);
+
+extern const char *const vbmq_undo_kind_words[]; /* affinity task polling added map */

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "core/domain.h"
+
+/*
+ * Node of the device below a block device or a file: partitions to their disk, dm, md, loop and nvme multipath to their
+ * members (all on one node: that node; several: VBMQ_NODE_UNKNOWN), a file to the device of its file system; then
+ * numa_node of the first ancestor that says one. sysroot NULL: "/". Not found out is no error: *ret_node is
+ * VBMQ_NODE_UNKNOWN and the return value 0; negative only for -ENOMEM and a path that does not exist (-ENOENT).
+ */
+int vbmq_blockdev_node(const char *sysroot, const char *path, int32_t *ret_node, struct vbmq_err *err);

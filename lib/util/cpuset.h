@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * Sets of small numbers: host CPUs first of all, and with the same type NUMA nodes, vCPUs of a guest and queues of a
+ * disk. A plain value of fixed size: copied by assignment, zero-initialised is the empty set, never fails.
+ *
+ * Text form: the kernel's list format (Documentation/core-api/cpu-list of /sys, "0-3,8"), ascending, merged, "" for the
+ * empty set. The parser also takes white space around the whole list; with VBMQ_CPULIST_EXCLUDE the "^N" form of
+ * libvirt's XML. It refuses descending ranges, empty members, signs, numbers at or above VBMQ_CPUS_MAX.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct vbmq_err;
+
+#define VBMQ_CPUS_MAX 4096u          /* CPU numbers 0..4095; CONFIG_NR_CPUS of the big distributions is 8192 at most,
+                                      * the largest machines of 2026 have 1,920 */
+#define VBMQ_CPUSET_WORDS (VBMQ_CPUS_MAX / 64u)
+#define VBMQ_CPULIST_TEXT_MAX 16384u /* longest text vbmq_cpulist_parse() looks at, in bytes */
+
+struct vbmq_cpuset {
+	uint64_t w[VBMQ_CPUSET_WORDS];
+};
+
+#define VBMQ_CPUSET_EMPTY ((struct vbmq_cpuset){ .w = { 0 } })
+
+void vbmq_cpuset_add(struct vbmq_cpuset *s, unsigned cpu);             /* cpu >= VBMQ_CPUS_MAX: no effect */
+void vbmq_cpuset_add_range(struct vbmq_cpuset *s, unsigned first, unsigned last); /* inclusive */
+void vbmq_cpuset_del(struct vbmq_cpuset *s, unsigned cpu);
+bool vbmq_cpuset_has(const struct vbmq_cpuset *s, unsigned cpu);
+bool vbmq_cpuset_is_empty(const struct vbmq_cpuset *s);
+unsigned vbmq_cpuset_count(const struct vbmq_cpuset *s);
+/* First member >= from, or -1. Loop: for (int c = vbmq_cpuset_next(s, 0); c >= 0; c = vbmq_cpuset_next(s, c + 1)) */
+int vbmq_cpuset_next(const struct vbmq_cpuset *s, unsigned from);
+int vbmq_cpuset_last(const struct vbmq_cpuset *s);                     /* greatest member, or -1 */
+
+bool vbmq_cpuset_equal(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b);
+bool vbmq_cpuset_intersects(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b);
+bool vbmq_cpuset_is_subset(const struct vbmq_cpuset *sub, const struct vbmq_cpuset *super);
+int vbmq_cpuset_compare(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b); /* total order: by lowest differing
+                                      * number, the set that has it comes first; for sorting */
+
+struct vbmq_cpuset vbmq_cpuset_or(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b);
+struct vbmq_cpuset vbmq_cpuset_and(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b);
+struct vbmq_cpuset vbmq_cpuset_andnot(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b); /* a minus b */
+struct vbmq_cpuset vbmq_cpuset_of(unsigned cpu);
+
+enum vbmq_cpulist_flags {
+	VBMQ_CPULIST_EXCLUDE = 1 << 0, /* accept libvirt's "0-7,^3" (members are handled left to right) */
+};
+
+/* Parses len bytes (not necessarily NUL-terminated). -EINVAL with position and cause, -ERANGE for a number too big. */
+int vbmq_cpulist_parse(const char *text, size_t len, unsigned flags, struct vbmq_cpuset *ret, struct vbmq_err *err);
+
+/* Text form in newly allocated memory (caller frees), NULL on out of memory. */
+char *vbmq_cpulist_format(const struct vbmq_cpuset *s);

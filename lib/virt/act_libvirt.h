@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "apply/actuator.h"
+#include "virt/connection.h"
+
+/* Borrows v for its life. Threads of the emulator beyond the main thread are set through task (lib/host's
+ * vbmq_process_set_affinity and friends, handed in because virt may not use host). */
+struct vbmq_task_ops {
+	/* Sets every thread of pid that is not in skip_tids. */
+	int (*set_rest)(uint32_t pid, const uint32_t *skip_tids, size_t n_skip, const struct vbmq_cpuset *cpus,
+			struct vbmq_err *err);
+	/* Union of the affinities of the threads of pid that are not in skip_tids. */
+	int (*get_rest)(uint32_t pid, const uint32_t *skip_tids, size_t n_skip, struct vbmq_cpuset *ret, struct vbmq_err *err);
+	/* Affinity and start time of one thread. -ESRCH. */
+	int (*get)(uint32_t pid, uint32_t tid, uint64_t *ret_start, struct vbmq_cpuset *ret, struct vbmq_err *err);
+};
+
+void vbmq_act_libvirt(struct vbmq_virt *v, const struct vbmq_task_ops *tasks, struct vbmq_actuator *ret);
