@@ -18,10 +18,10 @@
 struct vbmq_err;
 
 struct vbmq_observed {
-	bool exists;                 /* ADD/DEL: whether the I/O thread is there */
-	struct vbmq_cpuset cpus;     /* PIN: affinity the kernel reports; emulator: union over its threads */
+	bool exists; /* ADD/DEL: whether the I/O thread is there */
+	struct vbmq_cpuset cpus; /* PIN: affinity the kernel reports; emulator: union over its threads */
 	struct vbmq_polling polling; /* SET_POLLING */
-	uint32_t *map;               /* MAP_QUEUES; allocated, the engine frees */
+	uint32_t *map; /* MAP_QUEUES; allocated, the engine frees */
 	size_t n_map;
 };
 

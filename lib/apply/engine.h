@@ -16,7 +16,7 @@
 
 struct vbmq_apply {
 	const struct vbmq_actuator *actuator;
-	bool dry_run;                    /* nothing is executed or saved; outcomes are DRY_RUN */
+	bool dry_run; /* nothing is executed or saved; outcomes are DRY_RUN */
 	/* Persists the undo record; called before the first touch and whenever it grew. A failure stops the apply before
 	 * anything was touched. NULL only in dry runs and tests. */
 	int (*save_undo)(void *data, const struct vbmq_undo *undo, struct vbmq_err *err);

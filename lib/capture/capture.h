@@ -13,8 +13,8 @@
 
 /* One domain, complete: thread affinities and start times from /proc, device nodes, memory nodes. *ret_metadata_err as in
  * vbmq_virt_read_domain. */
-int vbmq_capture_domain(struct vbmq_virt *v, const char *uuid, struct vbmq_domain **ret, struct vbmq_err *ret_metadata_err,
-			struct vbmq_err *err);
+int vbmq_capture_domain(struct vbmq_virt *v, const char *uuid, struct vbmq_domain **ret,
+			struct vbmq_err *ret_metadata_err, struct vbmq_err *err);
 
 /* Everything: live host, all active domains. A domain that cannot be read is left out and named in *ret_skipped (text for
  * people, caller frees, NULL if none). undo may be NULL. policy may be NULL. The result is finished. */

@@ -11,13 +11,13 @@
 
 struct vbmq_conf {
 	/* [daemon] */
-	char *uri;                 /* uri=qemu:///system */
-	bool observe;              /* mode=manage|observe: observe plans and reports, touches nothing */
-	uint64_t debounce_ms;      /* debounce=250ms, 10ms..60s */
-	uint64_t recheck_ms;       /* recheck=60s, 1s..1h */
-	uint64_t call_timeout_ms;  /* call-timeout=10s, 1s..5min: one libvirt call on one domain */
-	uint64_t retry_max_ms;     /* retry-max=5min, 1s..1h: longest back-off for a failed domain or connection */
-	uint32_t workers;          /* workers=4, 1..64 */
+	char *uri; /* uri=qemu:///system */
+	bool observe; /* mode=manage|observe: observe plans and reports, touches nothing */
+	uint64_t debounce_ms; /* debounce=250ms, 10ms..60s */
+	uint64_t recheck_ms; /* recheck=60s, 1s..1h */
+	uint64_t call_timeout_ms; /* call-timeout=10s, 1s..5min: one libvirt call on one domain */
+	uint64_t retry_max_ms; /* retry-max=5min, 1s..1h: longest back-off for a failed domain or connection */
+	uint32_t workers; /* workers=4, 1..64 */
 	/* [policy] */
 	struct vbmq_policy policy;
 };

@@ -8,7 +8,7 @@
 #include "core/diag.h"
 #include "core/domain.h"
 
-#define VBMQ_DOMXML_MAX (16u * 1024u * 1024u)  /* bytes; libvirt's own limit for a string over RPC is 4 MiB */
+#define VBMQ_DOMXML_MAX (16u * 1024u * 1024u) /* bytes; libvirt's own limit for a string over RPC is 4 MiB */
 
 /*
  * name (a file name or domain name) is for messages only. Without <uuid> one is derived from the domain's name. Queues

@@ -17,7 +17,8 @@ int vbmq_plan_format(const struct vbmq_plan *plan, const struct vbmq_host *host,
 int vbmq_plan_parse(const char *name, const char *json, size_t len, struct vbmq_plan **ret, struct vbmq_err *err);
 
 /* Why every thread is where it is. domain NULL: all; kind/id < 0: all threads. */
-int vbmq_explain_format(const struct vbmq_plan *plan, const char *domain, bool pretty, char **ret, struct vbmq_err *err);
+int vbmq_explain_format(const struct vbmq_plan *plan, const char *domain, bool pretty, char **ret,
+			struct vbmq_err *err);
 
 /* steps: the plan's, or those of a restore. */
 int vbmq_report_format(const struct vbmq_report *report, const struct vbmq_plan *plan, const struct vbmq_step *steps,

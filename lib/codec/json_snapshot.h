@@ -10,7 +10,8 @@
 
 /* Strict: unknown keys, duplicates, wrong types, bad ranges are -EINVAL with the JSON path ("domains[3].threads[0].id").
  * The result is finished (vbmq_snapshot_finish). */
-int vbmq_snapshot_parse(const char *name, const char *json, size_t len, struct vbmq_snapshot **ret, struct vbmq_err *err);
+int vbmq_snapshot_parse(const char *name, const char *json, size_t len, struct vbmq_snapshot **ret,
+			struct vbmq_err *err);
 
 /* Canonical bytes: keys sorted, no white space (pretty false), or indented by two for people (pretty true). The same
  * content always gives the same bytes. Caller frees. */

@@ -15,12 +15,13 @@
 #define VBMQ_QMP_REPLY_MAX (16u * 1024u * 1024u) /* query-qmp-schema of 10.0 is about 200 KiB */
 
 struct vbmq_qmp_iothread {
-	uint32_t id;        /* from "iothread<ID>"; others are left out */
+	uint32_t id; /* from "iothread<ID>"; others are left out */
 	uint32_t tid;
 	struct vbmq_polling polling;
 };
 
-int vbmq_qmp_iothreads(const char *reply, size_t len, struct vbmq_qmp_iothread **ret, size_t *ret_n, struct vbmq_err *err);
+int vbmq_qmp_iothreads(const char *reply, size_t len, struct vbmq_qmp_iothread **ret, size_t *ret_n,
+		       struct vbmq_err *err);
 
 struct vbmq_qmp_vcpu {
 	uint32_t index;
@@ -31,17 +32,20 @@ int vbmq_qmp_cpus(const char *reply, size_t len, struct vbmq_qmp_vcpu **ret, siz
 /* query-qmp-schema -> bits of vbmq_caps that the schema shows (COLD_MAP is only "QEMU has the property"; the caller adds
  * what libvirt must be able to). device_props: reply of device-list-properties virtio-blk-pci, or NULL. */
 int vbmq_qmp_schema_caps(const char *reply, size_t len, struct vbmq_caps *ret, struct vbmq_err *err);
-int vbmq_qmp_has_vq_mapping(const char *reply, size_t len, bool *ret, struct vbmq_err *err); /* device-list-properties */
+int vbmq_qmp_has_vq_mapping(const char *reply, size_t len, bool *ret,
+			    struct vbmq_err *err); /* device-list-properties */
 
 struct vbmq_qmp_virtio {
-	char *path;         /* QOM path */
-	char *name;         /* "virtio-blk" */
+	char *path; /* QOM path */
+	char *name; /* "virtio-blk" */
 };
-int vbmq_qmp_virtio_list(const char *reply, size_t len, struct vbmq_qmp_virtio **ret, size_t *ret_n, struct vbmq_err *err);
+int vbmq_qmp_virtio_list(const char *reply, size_t len, struct vbmq_qmp_virtio **ret, size_t *ret_n,
+			 struct vbmq_err *err);
 void vbmq_qmp_virtio_free(struct vbmq_qmp_virtio *v, size_t n);
 
 /* x-query-virtio-status -> number of virtqueues and whether the driver is up. */
-int vbmq_qmp_virtio_status(const char *reply, size_t len, uint32_t *ret_num_vqs, bool *ret_started, struct vbmq_err *err);
+int vbmq_qmp_virtio_status(const char *reply, size_t len, uint32_t *ret_num_vqs, bool *ret_started,
+			   struct vbmq_err *err);
 
 /* qom-get DEVICE iothread-vq-mapping -> I/O thread id by queue for n_queues; an empty list leaves *ret_map NULL. Rules of
  * QEMU: without "vqs" round robin in the order of the list. */

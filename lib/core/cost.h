@@ -9,10 +9,12 @@
 #include <stdint.h>
 
 struct vbmq_cost {
-	uint64_t numa;      /* distance beyond local: core's node to device's node, plus to the nearest node of guest memory */
-	uint64_t locality;  /* sum over the completion vCPUs' places of vbmq_nearness, scaled so that floating vCPUs count less */
-	uint64_t moves;     /* 1 if the thread stands elsewhere now */
-	uint64_t fragment;  /* whole free L3 domains broken, hybrid kind mismatch */
+	uint64_t
+		numa; /* distance beyond local: core's node to device's node, plus to the nearest node of guest memory */
+	uint64_t
+		locality; /* sum over the completion vCPUs' places of vbmq_nearness, scaled so that floating vCPUs count less */
+	uint64_t moves; /* 1 if the thread stands elsewhere now */
+	uint64_t fragment; /* whole free L3 domains broken, hybrid kind mismatch */
 };
 
 int vbmq_cost_compare(const struct vbmq_cost *a, const struct vbmq_cost *b); /* <0, 0, >0 */

@@ -13,6 +13,6 @@
  *   - add-iothread before its first pin, pin before set-polling with dedicated polling, both before map-queues that use it,
  *     polling back to adaptive before a thread loses its core, del-iothread last and only when no queue is mapped to it.
  */
-int vbmq_diff(const struct vbmq_snapshot *snapshot, const struct vbmq_placement *placement, struct vbmq_step **ret_steps,
-	      size_t *ret_n, struct vbmq_err *err);
+int vbmq_diff(const struct vbmq_snapshot *snapshot, const struct vbmq_placement *placement,
+	      struct vbmq_step **ret_steps, size_t *ret_n, struct vbmq_err *err);
 void vbmq_steps_free(struct vbmq_step *steps, size_t n);

@@ -11,18 +11,18 @@
 #include "core/policy.h"
 #include "util/cpuset.h"
 
-#define VBMQ_NAME_MAX 255u        /* bytes of a domain name */
+#define VBMQ_NAME_MAX 255u /* bytes of a domain name */
 #define VBMQ_VCPUS_MAX 4096u
 #define VBMQ_NODE_UNKNOWN (-1)
 
 enum vbmq_domain_state {
 	VBMQ_DOMAIN_SHUTOFF, /* described, not running: planned as it would be after its next start */
 	VBMQ_DOMAIN_RUNNING,
-	VBMQ_DOMAIN_PAUSED,  /* planned and applied like a running one */
+	VBMQ_DOMAIN_PAUSED, /* planned and applied like a running one */
 };
 
 enum vbmq_thread_kind {
-	VBMQ_THREAD_VCPU,     /* id: vCPU number as libvirt counts them */
+	VBMQ_THREAD_VCPU, /* id: vCPU number as libvirt counts them */
 	VBMQ_THREAD_IOTHREAD, /* id: libvirt's I/O thread id; "iothread<ID>" in QEMU */
 	VBMQ_THREAD_EMULATOR, /* id 0: the main thread and every other thread of the process that is neither of the above */
 };
@@ -31,59 +31,61 @@ struct vbmq_polling {
 	uint64_t max_ns;
 	uint32_t grow;
 	uint32_t shrink;
-	enum vbmq_poll mode;  /* VBMQ_POLL_UNSAID where the backend has no poll-mode */
+	enum vbmq_poll mode; /* VBMQ_POLL_UNSAID where the backend has no poll-mode */
 };
 
 struct vbmq_thread {
 	enum vbmq_thread_kind kind;
 	uint32_t id;
-	uint32_t tid;                 /* 0: not running */
-	uint64_t start;               /* field 22 of /proc/PID/task/TID/stat: tells a reused tid */
-	struct vbmq_cpuset affinity;  /* what the kernel says now; for the emulator the union over its threads; empty: not running */
-	bool has_pin;                 /* the owner pinned it in <cputune> (vcpupin, iothreadpin, emulatorpin) */
+	uint32_t tid; /* 0: not running */
+	uint64_t start; /* field 22 of /proc/PID/task/TID/stat: tells a reused tid */
+	struct vbmq_cpuset
+		affinity; /* what the kernel says now; for the emulator the union over its threads; empty: not running */
+	bool has_pin; /* the owner pinned it in <cputune> (vcpupin, iothreadpin, emulatorpin) */
 	struct vbmq_cpuset pin;
-	bool held;                    /* we set its affinity before, and the undo record knows what was before: then pin and
+	bool held; /* we set its affinity before, and the undo record knows what was before: then pin and
 	                               * has_pin tell what the owner had, not what we wrote */
-	struct vbmq_cpuset applied;   /* what we set last; with held. affinity != applied is drift */
-	bool added;                   /* I/O thread that we added at run time */
-	struct vbmq_polling polling;  /* I/O threads; max_ns UINT64_MAX: not known */
+	struct vbmq_cpuset applied; /* what we set last; with held. affinity != applied is drift */
+	bool added; /* I/O thread that we added at run time */
+	struct vbmq_polling polling; /* I/O threads; max_ns UINT64_MAX: not known */
 };
 
 struct vbmq_queue {
-	uint32_t iothread;               /* id, 0: the main loop */
-	bool vcpus_exact;                /* read from the backend; otherwise estimated from the counts */
-	struct vbmq_cpuset vcpus;        /* completion vCPUs, by vCPU number; empty: not known */
+	uint32_t iothread; /* id, 0: the main loop */
+	bool vcpus_exact; /* read from the backend; otherwise estimated from the counts */
+	struct vbmq_cpuset vcpus; /* completion vCPUs, by vCPU number; empty: not known */
 };
 
 struct vbmq_disk {
 	char target[VBMQ_TARGET_MAX + 1];
-	char *alias;                 /* QEMU device id, e.g. "virtio-disk0"; NULL: not known */
-	char *source;                /* file or device as written in the XML; NULL: network or none */
-	int32_t node;                /* Linux number of the node its device hangs on; VBMQ_NODE_UNKNOWN */
-	struct vbmq_queue *queues;   /* at least one */
+	char *alias; /* QEMU device id, e.g. "virtio-disk0"; NULL: not known */
+	char *source; /* file or device as written in the XML; NULL: network or none */
+	int32_t node; /* Linux number of the node its device hangs on; VBMQ_NODE_UNKNOWN */
+	struct vbmq_queue *queues; /* at least one */
 	size_t n_queues;
-	bool mapped;                 /* the XML says which I/O threads serve it (iothread= or <iothreads>): respected */
-	bool started;                /* ioeventfd running, as far as known; only then a queue is served by its thread */
+	bool mapped; /* the XML says which I/O threads serve it (iothread= or <iothreads>): respected */
+	bool started; /* ioeventfd running, as far as known; only then a queue is served by its thread */
 };
 
 struct vbmq_domain {
 	char *name;
 	char uuid[37];
-	int32_t id;                       /* libvirt id of the running instance; -1 */
-	uint32_t pid;                     /* of QEMU; 0: not running */
+	int32_t id; /* libvirt id of the running instance; -1 */
+	uint32_t pid; /* of QEMU; 0: not running */
 	enum vbmq_domain_state state;
-	bool responsive;                  /* its monitor answered within the time limit; always true offline */
-	uint32_t n_vcpus;                 /* online now (current), at most VBMQ_VCPUS_MAX */
-	bool has_cpuset;                  /* <vcpu cpuset=> (or what numad advised): a leash for threads without a pin */
+	bool responsive; /* its monitor answered within the time limit; always true offline */
+	uint32_t n_vcpus; /* online now (current), at most VBMQ_VCPUS_MAX */
+	bool has_cpuset; /* <vcpu cpuset=> (or what numad advised): a leash for threads without a pin */
 	struct vbmq_cpuset cpuset;
-	struct vbmq_cpuset memory_nodes;  /* Linux node numbers where its memory lies or must lie; empty: not known */
-	struct vbmq_wish wish;            /* its metadata */
+	struct vbmq_cpuset memory_nodes; /* Linux node numbers where its memory lies or must lie; empty: not known */
+	struct vbmq_wish wish; /* its metadata */
 	struct vbmq_caps caps;
-	struct vbmq_thread *threads;      /* sorted by kind, id */
+	struct vbmq_thread *threads; /* sorted by kind, id */
 	size_t n_threads;
-	struct vbmq_disk *disks;          /* virtio-blk disks, sorted by target */
+	struct vbmq_disk *disks; /* virtio-blk disks, sorted by target */
 	size_t n_disks;
-	struct vbmq_cpuset busy_iothreads; /* ids that serve something else (virtio-scsi controller, ...): never "unused" */
+	struct vbmq_cpuset
+		busy_iothreads; /* ids that serve something else (virtio-scsi controller, ...): never "unused" */
 };
 
 struct vbmq_domain *vbmq_domain_new(void);
@@ -100,4 +102,4 @@ struct vbmq_disk *vbmq_domain_disk(const struct vbmq_domain *d, const char *targ
 void vbmq_disk_estimate_vcpus(struct vbmq_disk *disk, uint32_t n_vcpus);
 
 extern const char *const vbmq_domain_state_words[]; /* shutoff running paused */
-extern const char *const vbmq_thread_kind_words[];  /* vcpu iothread emulator */
+extern const char *const vbmq_thread_kind_words[]; /* vcpu iothread emulator */

@@ -18,45 +18,45 @@
 
 struct vbmq_err;
 
-#define VBMQ_NODES_MAX 1024u      /* node numbers 0..1023 (Linux: MAX_NUMNODES) */
-#define VBMQ_DISTANCE_LOCAL 10    /* ACPI SLIT */
-#define VBMQ_DISTANCE_DEFAULT 20  /* assumed between two nodes when the host does not say */
+#define VBMQ_NODES_MAX 1024u /* node numbers 0..1023 (Linux: MAX_NUMNODES) */
+#define VBMQ_DISTANCE_LOCAL 10 /* ACPI SLIT */
+#define VBMQ_DISTANCE_DEFAULT 20 /* assumed between two nodes when the host does not say */
 
 struct vbmq_core {
 	struct vbmq_cpuset cpus; /* SMT siblings, at least one; also offline ones where they are known */
-	uint32_t l3;             /* index in host->l3s */
-	uint32_t node;           /* index in host->nodes */
-	uint32_t die;            /* die and package: numbers as recorded; only equality means something */
+	uint32_t l3; /* index in host->l3s */
+	uint32_t node; /* index in host->nodes */
+	uint32_t die; /* die and package: numbers as recorded; only equality means something */
 	uint32_t package;
-	int32_t kind;            /* efficiency class on hybrid machines, higher is faster; -1: all alike */
+	int32_t kind; /* efficiency class on hybrid machines, higher is faster; -1: all alike */
 };
 
 struct vbmq_l3 {
 	struct vbmq_cpuset cpus;
-	uint32_t node;           /* index of the node of its lowest CPU */
+	uint32_t node; /* index of the node of its lowest CPU */
 };
 
 struct vbmq_node {
-	uint32_t id;             /* Linux number */
+	uint32_t id; /* Linux number */
 	struct vbmq_cpuset cpus; /* may be empty: memory-only, CXL, GPU nodes */
-	uint64_t memory_kib;     /* 0: none or not known */
+	uint64_t memory_kib; /* 0: none or not known */
 };
 
 struct vbmq_host {
-	char *name;                   /* host name or origin of the description; never NULL after finish */
+	char *name; /* host name or origin of the description; never NULL after finish */
 	struct vbmq_cpuset online;
-	struct vbmq_cpuset allowed;   /* what the root cpuset leaves to guests and us; = online where nothing restricts */
-	struct vbmq_cpuset isolated;  /* isolcpus=: good for dedicated threads, never in the shared set */
+	struct vbmq_cpuset allowed; /* what the root cpuset leaves to guests and us; = online where nothing restricts */
+	struct vbmq_cpuset isolated; /* isolcpus=: good for dedicated threads, never in the shared set */
 	struct vbmq_core *cores;
 	size_t n_cores;
 	struct vbmq_l3 *l3s;
 	size_t n_l3s;
 	struct vbmq_node *nodes;
 	size_t n_nodes;
-	uint32_t *distances;          /* n_nodes x n_nodes, row: from; ACPI units, local 10; never NULL after finish */
+	uint32_t *distances; /* n_nodes x n_nodes, row: from; ACPI units, local 10; never NULL after finish */
 
 	/* made by vbmq_host_finish() */
-	struct vbmq_cpuset usable;    /* online and allowed */
+	struct vbmq_cpuset usable; /* online and allowed */
 	uint16_t core_of[VBMQ_CPUS_MAX]; /* CPU -> index in cores, or VBMQ_NO_CORE */
 };
 

@@ -11,41 +11,41 @@
 #include "core/diag.h"
 #include "core/domain.h"
 
-struct vbmq_why {               /* explain: why this place */
-	bool known;             /* false for threads that were not chosen a place (floating, foreign) */
+struct vbmq_why { /* explain: why this place */
+	bool known; /* false for threads that were not chosen a place (floating, foreign) */
 	struct vbmq_cost cost;
-	enum vbmq_nearness nearness;     /* to its completion vCPUs, the worst of them */
-	uint32_t from_device;            /* NUMA distance to the device's node, 0 unknown */
-	uint32_t from_memory;            /* NUMA distance to the nearest memory node, 0 unknown */
-	bool has_next;                   /* there was another free core */
-	struct vbmq_cpuset next_cpus;    /* the next best place ... */
-	struct vbmq_cost next_cost;      /* ... and what it would have cost */
+	enum vbmq_nearness nearness; /* to its completion vCPUs, the worst of them */
+	uint32_t from_device; /* NUMA distance to the device's node, 0 unknown */
+	uint32_t from_memory; /* NUMA distance to the nearest memory node, 0 unknown */
+	bool has_next; /* there was another free core */
+	struct vbmq_cpuset next_cpus; /* the next best place ... */
+	struct vbmq_cost next_cost; /* ... and what it would have cost */
 };
 
 struct vbmq_place_thread {
 	enum vbmq_thread_kind kind;
 	uint32_t id;
-	struct vbmq_cpuset cpus;     /* where it may run; never empty */
-	bool exclusive;              /* nobody else may run on these CPUs' cores (exclusive=cpu: on these CPUs) */
-	bool planned;                /* ours to place; false: owner's pin, unresponsive or unmanaged and not to be held */
-	bool to_add;                 /* I/O thread that does not exist yet */
-	bool to_remove;              /* I/O thread we added that is not wanted any more and serves nothing */
+	struct vbmq_cpuset cpus; /* where it may run; never empty */
+	bool exclusive; /* nobody else may run on these CPUs' cores (exclusive=cpu: on these CPUs) */
+	bool planned; /* ours to place; false: owner's pin, unresponsive or unmanaged and not to be held */
+	bool to_add; /* I/O thread that does not exist yet */
+	bool to_remove; /* I/O thread we added that is not wanted any more and serves nothing */
 	bool has_polling;
 	struct vbmq_polling polling; /* what its polling should be; with has_polling */
 	struct vbmq_why why;
 };
 
 struct vbmq_place_queue {
-	uint32_t iothread;           /* id; 0: main loop */
-	struct vbmq_cpuset vcpus;    /* completion vCPUs */
+	uint32_t iothread; /* id; 0: main loop */
+	struct vbmq_cpuset vcpus; /* completion vCPUs */
 };
 
 struct vbmq_place_disk {
 	char target[VBMQ_TARGET_MAX + 1];
 	struct vbmq_place_queue *queues;
 	size_t n_queues;
-	bool remap;                  /* the map differs from what is and the capability lets us change it live */
-	bool at_next_start;          /* the map is what configure would write; it holds from the next start only */
+	bool remap; /* the map differs from what is and the capability lets us change it live */
+	bool at_next_start; /* the map is what configure would write; it holds from the next start only */
 };
 
 struct vbmq_place_domain {
@@ -56,20 +56,21 @@ struct vbmq_place_domain {
 	int32_t priority;
 	struct vbmq_place_thread *threads; /* sorted by kind, id */
 	size_t n_threads;
-	struct vbmq_place_disk *disks;     /* sorted by target */
+	struct vbmq_place_disk *disks; /* sorted by target */
 	size_t n_disks;
 	struct vbmq_diags diags;
 };
 
 struct vbmq_placement {
-	struct vbmq_cpuset shared;         /* usable CPUs that are on no dedicated core; never empty */
-	struct vbmq_cpuset dedicated;      /* all CPUs of dedicated cores, idle siblings included */
+	struct vbmq_cpuset shared; /* usable CPUs that are on no dedicated core; never empty */
+	struct vbmq_cpuset dedicated; /* all CPUs of dedicated cores, idle siblings included */
 	struct vbmq_place_domain *domains; /* in the order of the snapshot */
 	size_t n_domains;
-	struct vbmq_diags diags;           /* about the host */
-	bool infeasible;                   /* some diagnostic is an error */
+	struct vbmq_diags diags; /* about the host */
+	bool infeasible; /* some diagnostic is an error */
 };
 
 struct vbmq_placement *vbmq_placement_free(struct vbmq_placement *p);
 const struct vbmq_place_domain *vbmq_placement_domain(const struct vbmq_placement *p, const char *name_or_uuid);
-const struct vbmq_place_thread *vbmq_place_thread(const struct vbmq_place_domain *d, enum vbmq_thread_kind kind, uint32_t id);
+const struct vbmq_place_thread *vbmq_place_thread(const struct vbmq_place_domain *d, enum vbmq_thread_kind kind,
+						  uint32_t id);

@@ -11,34 +11,34 @@
 #include "core/placement.h"
 #include "core/snapshot.h"
 
-#define VBMQ_PLAN_ID_LEN 32u      /* hexadecimal digits */
+#define VBMQ_PLAN_ID_LEN 32u /* hexadecimal digits */
 
 enum vbmq_step_op {
 	VBMQ_STEP_ADD_IOTHREAD, /* id */
-	VBMQ_STEP_PIN,          /* kind, id, cpus; "pin-vcpu", "pin-iothread", "pin-emulator" in documents */
-	VBMQ_STEP_SET_POLLING,  /* id, polling */
-	VBMQ_STEP_MAP_QUEUES,   /* target, map */
+	VBMQ_STEP_PIN, /* kind, id, cpus; "pin-vcpu", "pin-iothread", "pin-emulator" in documents */
+	VBMQ_STEP_SET_POLLING, /* id, polling */
+	VBMQ_STEP_MAP_QUEUES, /* target, map */
 	VBMQ_STEP_DEL_IOTHREAD, /* id */
 };
 
 struct vbmq_step {
 	enum vbmq_step_op op;
-	uint32_t domain;              /* index in placement->domains (= index in snapshot->domains) */
-	enum vbmq_thread_kind kind;   /* PIN */
+	uint32_t domain; /* index in placement->domains (= index in snapshot->domains) */
+	enum vbmq_thread_kind kind; /* PIN */
 	uint32_t id;
-	struct vbmq_cpuset cpus;      /* PIN */
-	bool exclusive;               /* PIN: from here on nobody else may be there */
-	bool interim;                 /* PIN: a stop on the way (cycle broken, or not yet the whole shared set) */
-	struct vbmq_polling polling;  /* SET_POLLING */
+	struct vbmq_cpuset cpus; /* PIN */
+	bool exclusive; /* PIN: from here on nobody else may be there */
+	bool interim; /* PIN: a stop on the way (cycle broken, or not yet the whole shared set) */
+	struct vbmq_polling polling; /* SET_POLLING */
 	char target[VBMQ_TARGET_MAX + 1]; /* MAP_QUEUES */
-	uint32_t *map;                /* MAP_QUEUES: I/O thread id by queue; owned */
+	uint32_t *map; /* MAP_QUEUES: I/O thread id by queue; owned */
 	size_t n_map;
 };
 
 struct vbmq_plan {
 	char id[VBMQ_PLAN_ID_LEN + 1];
 	struct vbmq_placement *placement; /* owned */
-	struct vbmq_step *steps;          /* owned */
+	struct vbmq_step *steps; /* owned */
 	size_t n_steps;
 };
 

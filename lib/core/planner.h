@@ -9,5 +9,5 @@
  * which nothing can be planned (-EINVAL: no usable CPU); shortage and contradiction become diagnostics. The theory of
  * operation is at the top of planner.c. The snapshot must be finished (vbmq_snapshot_finish).
  */
-int vbmq_planner_run(const struct vbmq_snapshot *snapshot, const struct vbmq_policy *policy, struct vbmq_placement **ret,
-		     struct vbmq_err *err);
+int vbmq_planner_run(const struct vbmq_snapshot *snapshot, const struct vbmq_policy *policy,
+		     struct vbmq_placement **ret, struct vbmq_err *err);

@@ -11,38 +11,38 @@
 
 enum vbmq_outcome {
 	VBMQ_OUTCOME_PENDING,
-	VBMQ_OUTCOME_DONE,     /* done and read back */
-	VBMQ_OUTCOME_DRY_RUN,  /* would be done */
-	VBMQ_OUTCOME_FAILED,   /* refused, timed out, or read back differently */
-	VBMQ_OUTCOME_SKIPPED,  /* not tried: an earlier step of the domain, or one it depends on, failed */
-	VBMQ_OUTCOME_UNDONE,   /* was done, then taken back */
+	VBMQ_OUTCOME_DONE, /* done and read back */
+	VBMQ_OUTCOME_DRY_RUN, /* would be done */
+	VBMQ_OUTCOME_FAILED, /* refused, timed out, or read back differently */
+	VBMQ_OUTCOME_SKIPPED, /* not tried: an earlier step of the domain, or one it depends on, failed */
+	VBMQ_OUTCOME_UNDONE, /* was done, then taken back */
 	VBMQ_OUTCOME_UNDO_FAILED,
 };
 
 struct vbmq_step_result {
 	enum vbmq_outcome outcome;
-	int error;             /* negative errno for FAILED */
-	char *text;            /* cause, owned; NULL where there is none */
+	int error; /* negative errno for FAILED */
+	char *text; /* cause, owned; NULL where there is none */
 };
 
-enum vbmq_check_kind {     /* what verify found about one thread or disk */
-	VBMQ_CHECK_OK,
-	VBMQ_CHECK_DRIFT,      /* affinity is not what the plan says */
-	VBMQ_CHECK_OVERLAP,    /* somebody else may run on its exclusive core (text says who) */
-	VBMQ_CHECK_MISSING,    /* the thread, disk or domain is gone */
-	VBMQ_CHECK_MAP,        /* queue map differs */
-	VBMQ_CHECK_POLLING,    /* polling differs */
+enum vbmq_check_kind { /* what verify found about one thread or disk */
+		       VBMQ_CHECK_OK,
+		       VBMQ_CHECK_DRIFT, /* affinity is not what the plan says */
+		       VBMQ_CHECK_OVERLAP, /* somebody else may run on its exclusive core (text says who) */
+		       VBMQ_CHECK_MISSING, /* the thread, disk or domain is gone */
+		       VBMQ_CHECK_MAP, /* queue map differs */
+		       VBMQ_CHECK_POLLING, /* polling differs */
 };
 
 struct vbmq_check {
 	enum vbmq_check_kind kind;
-	uint32_t domain;              /* index in plan->placement->domains */
+	uint32_t domain; /* index in plan->placement->domains */
 	enum vbmq_thread_kind thread; /* with is_disk false */
 	uint32_t id;
 	bool is_disk;
 	char target[VBMQ_TARGET_MAX + 1];
-	struct vbmq_cpuset want, is;  /* for OK, DRIFT, OVERLAP */
-	char *text;                   /* NULL for OK */
+	struct vbmq_cpuset want, is; /* for OK, DRIFT, OVERLAP */
+	char *text; /* NULL for OK */
 };
 
 struct vbmq_report {
@@ -50,14 +50,14 @@ struct vbmq_report {
 	bool dry_run;
 	struct vbmq_step_result *results; /* as many as plan->n_steps, or none (verify only) */
 	size_t n_results;
-	struct vbmq_check *checks;        /* none before verify */
+	struct vbmq_check *checks; /* none before verify */
 	size_t n_checks;
-	size_t n_domains_failed;          /* domains with a FAILED step */
-	size_t n_bad_checks;              /* checks that are not OK */
+	size_t n_domains_failed; /* domains with a FAILED step */
+	size_t n_bad_checks; /* checks that are not OK */
 };
 
 struct vbmq_report *vbmq_report_new(const struct vbmq_plan *plan); /* results all PENDING */
 struct vbmq_report *vbmq_report_free(struct vbmq_report *r);
 
 extern const char *const vbmq_outcome_words[]; /* pending done dry-run failed skipped undone undo-failed */
-extern const char *const vbmq_check_words[];   /* ok drift overlap missing map polling */
+extern const char *const vbmq_check_words[]; /* ok drift overlap missing map polling */

@@ -12,10 +12,10 @@
 #define VBMQ_DOMAINS_MAX 10000u
 
 struct vbmq_snapshot {
-	struct vbmq_host *host;         /* owned */
-	struct vbmq_domain **domains;   /* owned, each owned */
+	struct vbmq_host *host; /* owned */
+	struct vbmq_domain **domains; /* owned, each owned */
 	size_t n_domains;
-	struct vbmq_policy *policy;     /* the host policy that was in force when it was captured; owned, may be NULL */
+	struct vbmq_policy *policy; /* the host policy that was in force when it was captured; owned, may be NULL */
 };
 
 struct vbmq_snapshot *vbmq_snapshot_new(void);

@@ -18,27 +18,27 @@ struct vbmq_step;
 
 enum vbmq_undo_kind {
 	VBMQ_UNDO_AFFINITY, /* thread, found/applied CPUs, the pin the owner had */
-	VBMQ_UNDO_TASK,     /* a further thread of the emulator whose affinity differed from the main thread's: tid, start, found */
-	VBMQ_UNDO_POLLING,  /* id, polling */
-	VBMQ_UNDO_ADDED,    /* I/O thread we added: id */
-	VBMQ_UNDO_MAP,      /* target, map found */
+	VBMQ_UNDO_TASK, /* a further thread of the emulator whose affinity differed from the main thread's: tid, start, found */
+	VBMQ_UNDO_POLLING, /* id, polling */
+	VBMQ_UNDO_ADDED, /* I/O thread we added: id */
+	VBMQ_UNDO_MAP, /* target, map found */
 };
 
 struct vbmq_undo_entry {
 	enum vbmq_undo_kind kind;
 	char uuid[37];
-	char *name;                    /* of the domain, for people; owned */
-	enum vbmq_thread_kind thread;  /* AFFINITY */
+	char *name; /* of the domain, for people; owned */
+	enum vbmq_thread_kind thread; /* AFFINITY */
 	uint32_t id;
-	uint32_t tid;                  /* AFFINITY, TASK */
+	uint32_t tid; /* AFFINITY, TASK */
 	uint64_t start;
-	struct vbmq_cpuset found;      /* AFFINITY, TASK: affinity before the first touch */
-	bool had_pin;                  /* AFFINITY: the owner's pin in the live XML before the first touch */
+	struct vbmq_cpuset found; /* AFFINITY, TASK: affinity before the first touch */
+	bool had_pin; /* AFFINITY: the owner's pin in the live XML before the first touch */
 	struct vbmq_cpuset pin;
-	struct vbmq_cpuset applied;    /* AFFINITY: what we set last */
-	struct vbmq_polling polling;   /* POLLING: found */
+	struct vbmq_cpuset applied; /* AFFINITY: what we set last */
+	struct vbmq_polling polling; /* POLLING: found */
 	char target[VBMQ_TARGET_MAX + 1];
-	uint32_t *map;                 /* MAP: found; owned */
+	uint32_t *map; /* MAP: found; owned */
 	size_t n_map;
 };
 
@@ -56,7 +56,8 @@ struct vbmq_undo_entry *vbmq_undo_entry(struct vbmq_undo *u, enum vbmq_undo_kind
 					enum vbmq_thread_kind thread, uint32_t id, uint32_t tid, const char *target,
 					bool *ret_new);
 const struct vbmq_undo_entry *vbmq_undo_find(const struct vbmq_undo *u, enum vbmq_undo_kind kind, const char *uuid,
-					     enum vbmq_thread_kind thread, uint32_t id, uint32_t tid, const char *target);
+					     enum vbmq_thread_kind thread, uint32_t id, uint32_t tid,
+					     const char *target);
 
 /* Remembers what step is about to change, as snapshot knows it, and sets "applied" to what the step wants. */
 int vbmq_undo_note(struct vbmq_undo *u, const struct vbmq_snapshot *snapshot, const struct vbmq_step *step);

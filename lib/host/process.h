@@ -18,8 +18,8 @@ struct vbmq_err;
 
 struct vbmq_task {
 	uint32_t tid;
-	uint64_t start;               /* clock ticks since boot, field 22 of stat */
-	char name[32];                /* comm */
+	uint64_t start; /* clock ticks since boot, field 22 of stat */
+	char name[32]; /* comm */
 	struct vbmq_cpuset affinity;
 };
 

@@ -16,7 +16,8 @@
 
 struct vbmq_err;
 
-#define VBMQ_CPUS_MAX 4096u          /* CPU numbers 0..4095; CONFIG_NR_CPUS of the big distributions is 8192 at most,
+#define VBMQ_CPUS_MAX \
+	4096u /* CPU numbers 0..4095; CONFIG_NR_CPUS of the big distributions is 8192 at most,
                                       * the largest machines of 2026 have 1,920 */
 #define VBMQ_CPUSET_WORDS (VBMQ_CPUS_MAX / 64u)
 #define VBMQ_CPULIST_TEXT_MAX 16384u /* longest text vbmq_cpulist_parse() looks at, in bytes */
@@ -27,7 +28,7 @@ struct vbmq_cpuset {
 
 #define VBMQ_CPUSET_EMPTY ((struct vbmq_cpuset){ .w = { 0 } })
 
-void vbmq_cpuset_add(struct vbmq_cpuset *s, unsigned cpu);             /* cpu >= VBMQ_CPUS_MAX: no effect */
+void vbmq_cpuset_add(struct vbmq_cpuset *s, unsigned cpu); /* cpu >= VBMQ_CPUS_MAX: no effect */
 void vbmq_cpuset_add_range(struct vbmq_cpuset *s, unsigned first, unsigned last); /* inclusive */
 void vbmq_cpuset_del(struct vbmq_cpuset *s, unsigned cpu);
 bool vbmq_cpuset_has(const struct vbmq_cpuset *s, unsigned cpu);
@@ -35,7 +36,7 @@ bool vbmq_cpuset_is_empty(const struct vbmq_cpuset *s);
 unsigned vbmq_cpuset_count(const struct vbmq_cpuset *s);
 /* First member >= from, or -1. Loop: for (int c = vbmq_cpuset_next(s, 0); c >= 0; c = vbmq_cpuset_next(s, c + 1)) */
 int vbmq_cpuset_next(const struct vbmq_cpuset *s, unsigned from);
-int vbmq_cpuset_last(const struct vbmq_cpuset *s);                     /* greatest member, or -1 */
+int vbmq_cpuset_last(const struct vbmq_cpuset *s); /* greatest member, or -1 */
 
 bool vbmq_cpuset_equal(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b);
 bool vbmq_cpuset_intersects(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b);

@@ -17,8 +17,8 @@
 #define VBMQ_ERR_TEXT_MAX 1024
 
 struct vbmq_err {
-	int code;                      /* negative errno; 0 while unset */
-	char text[VBMQ_ERR_TEXT_MAX];  /* NUL-terminated, cut with "..." when too long; control characters become '?' */
+	int code; /* negative errno; 0 while unset */
+	char text[VBMQ_ERR_TEXT_MAX]; /* NUL-terminated, cut with "..." when too long; control characters become '?' */
 };
 
 #define VBMQ_ERR_INIT ((struct vbmq_err){ .code = 0 })

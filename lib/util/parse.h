@@ -13,7 +13,7 @@
 int vbmq_parse_u64(const char *text, uint64_t min, uint64_t max, uint64_t *ret);
 int vbmq_parse_u32(const char *text, uint32_t min, uint32_t max, uint32_t *ret);
 int vbmq_parse_i32(const char *text, int32_t min, int32_t max, int32_t *ret); /* a leading '-' is allowed here */
-int vbmq_parse_bool(const char *text, bool *ret);                              /* yes|no|on|off|true|false|1|0 */
+int vbmq_parse_bool(const char *text, bool *ret); /* yes|no|on|off|true|false|1|0 */
 
 /* Duration such as "250ms", "5s", "2min", "1h"; a bare number is seconds. Result in milliseconds. */
 int vbmq_parse_msec(const char *text, uint64_t min, uint64_t max, uint64_t *ret);

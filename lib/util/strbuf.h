@@ -11,7 +11,7 @@
 #include <stddef.h>
 
 struct vbmq_strbuf {
-	char *text;  /* NUL-terminated, or NULL while empty */
+	char *text; /* NUL-terminated, or NULL while empty */
 	size_t len;
 	size_t cap;
 	bool failed;
@@ -24,4 +24,4 @@ void vbmq_strbuf_add(struct vbmq_strbuf *b, const char *text);
 void vbmq_strbuf_add_bytes(struct vbmq_strbuf *b, const void *bytes, size_t n);
 void vbmq_strbuf_printf(struct vbmq_strbuf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 char *vbmq_strbuf_steal(struct vbmq_strbuf *b); /* caller frees; "" is allocated for an empty one; NULL if failed */
-void vbmq_strbuf_done(struct vbmq_strbuf *b);   /* for _cleanup_(vbmq_strbuf_done) */
+void vbmq_strbuf_done(struct vbmq_strbuf *b); /* for _cleanup_(vbmq_strbuf_done) */

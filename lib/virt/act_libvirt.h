@@ -11,7 +11,8 @@ struct vbmq_task_ops {
 	int (*set_rest)(uint32_t pid, const uint32_t *skip_tids, size_t n_skip, const struct vbmq_cpuset *cpus,
 			struct vbmq_err *err);
 	/* Union of the affinities of the threads of pid that are not in skip_tids. */
-	int (*get_rest)(uint32_t pid, const uint32_t *skip_tids, size_t n_skip, struct vbmq_cpuset *ret, struct vbmq_err *err);
+	int (*get_rest)(uint32_t pid, const uint32_t *skip_tids, size_t n_skip, struct vbmq_cpuset *ret,
+			struct vbmq_err *err);
 	/* Affinity and start time of one thread. -ESRCH. */
 	int (*get)(uint32_t pid, uint32_t tid, uint64_t *ret_start, struct vbmq_cpuset *ret, struct vbmq_err *err);
 };

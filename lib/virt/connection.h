@@ -12,16 +12,16 @@
 #include <stdint.h>
 
 struct vbmq_err;
-struct vbmq_virt;            /* a connection; one owner, calls may be concurrent */
+struct vbmq_virt; /* a connection; one owner, calls may be concurrent */
 
-int vbmq_virt_loop_init(struct vbmq_err *err);              /* once in a process, before any open */
-int vbmq_virt_loop_run(const bool *stop);                   /* until *stop (atomic read) after a wake-up */
-void vbmq_virt_loop_wake(void);                             /* from any thread */
+int vbmq_virt_loop_init(struct vbmq_err *err); /* once in a process, before any open */
+int vbmq_virt_loop_run(const bool *stop); /* until *stop (atomic read) after a wake-up */
+void vbmq_virt_loop_wake(void); /* from any thread */
 
 enum vbmq_virt_event {
-	VBMQ_VIRT_DOMAIN_CHANGED,   /* started, resumed, device or vCPU added or removed, metadata or pins changed, ... */
-	VBMQ_VIRT_DOMAIN_GONE,      /* stopped, crashed, migrated away */
-	VBMQ_VIRT_CLOSED,           /* the connection is dead; uuid NULL */
+	VBMQ_VIRT_DOMAIN_CHANGED, /* started, resumed, device or vCPU added or removed, metadata or pins changed, ... */
+	VBMQ_VIRT_DOMAIN_GONE, /* stopped, crashed, migrated away */
+	VBMQ_VIRT_CLOSED, /* the connection is dead; uuid NULL */
 };
 
 /* Called in the loop thread: copy and return; no libvirt call. reason is a static string for the journal. */
@@ -33,7 +33,8 @@ int vbmq_virt_open(const char *uri, bool read_only, vbmq_virt_event_fn fn, void 
 		   struct vbmq_err *err);
 struct vbmq_virt *vbmq_virt_close(struct vbmq_virt *v);
 bool vbmq_virt_alive(struct vbmq_virt *v);
-int vbmq_virt_versions(struct vbmq_virt *v, unsigned long *ret_lib, unsigned long *ret_hypervisor, struct vbmq_err *err);
+int vbmq_virt_versions(struct vbmq_virt *v, unsigned long *ret_lib, unsigned long *ret_hypervisor,
+		       struct vbmq_err *err);
 
 struct vbmq_virt_name {
 	char *name;
@@ -41,5 +42,6 @@ struct vbmq_virt_name {
 	bool active;
 };
 /* All domains (active only, or also defined ones), sorted by name; free with vbmq_virt_names_free. */
-int vbmq_virt_list(struct vbmq_virt *v, bool inactive_too, struct vbmq_virt_name **ret, size_t *ret_n, struct vbmq_err *err);
+int vbmq_virt_list(struct vbmq_virt *v, bool inactive_too, struct vbmq_virt_name **ret, size_t *ret_n,
+		   struct vbmq_err *err);
 void vbmq_virt_names_free(struct vbmq_virt_name *names, size_t n);

@@ -13,6 +13,7 @@ int vbmq_virt_read_domain(struct vbmq_virt *v, const char *name_or_uuid, struct 
 			  struct vbmq_err *ret_metadata_err, struct vbmq_err *err);
 
 /* XML texts; caller frees. inactive: the persistent configuration. */
-int vbmq_virt_domain_xml(struct vbmq_virt *v, const char *name_or_uuid, bool inactive, char **ret, struct vbmq_err *err);
+int vbmq_virt_domain_xml(struct vbmq_virt *v, const char *name_or_uuid, bool inactive, char **ret,
+			 struct vbmq_err *err);
 /* Redefines the persistent configuration (validated by libvirt); the running instance is not touched. */
 int vbmq_virt_define(struct vbmq_virt *v, const char *xml, struct vbmq_err *err);

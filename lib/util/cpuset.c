@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "util/cpuset.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "util/err.h"
+#include "util/strbuf.h"
+
+void vbmq_cpuset_add(struct vbmq_cpuset *s, unsigned cpu)
+{
+	if (cpu < VBMQ_CPUS_MAX)
+		s->w[cpu / 64] |= UINT64_C(1) << (cpu % 64);
+}
+
+void vbmq_cpuset_add_range(struct vbmq_cpuset *s, unsigned first, unsigned last)
+{
+	for (unsigned c = first; c <= last && c < VBMQ_CPUS_MAX; c++)
+		vbmq_cpuset_add(s, c);
+}
+
+void vbmq_cpuset_del(struct vbmq_cpuset *s, unsigned cpu)
+{
+	if (cpu < VBMQ_CPUS_MAX)
+		s->w[cpu / 64] &= ~(UINT64_C(1) << (cpu % 64));
+}
+
+bool vbmq_cpuset_has(const struct vbmq_cpuset *s, unsigned cpu)
+{
+	return cpu < VBMQ_CPUS_MAX && (s->w[cpu / 64] >> (cpu % 64) & 1);
+}
+
+bool vbmq_cpuset_is_empty(const struct vbmq_cpuset *s)
+{
+	for (unsigned i = 0; i < VBMQ_CPUSET_WORDS; i++)
+		if (s->w[i])
+			return false;
+	return true;
+}
+
+unsigned vbmq_cpuset_count(const struct vbmq_cpuset *s)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < VBMQ_CPUSET_WORDS; i++)
+		n += (unsigned)__builtin_popcountll(s->w[i]);
+	return n;
+}
+
+int vbmq_cpuset_next(const struct vbmq_cpuset *s, unsigned from)
+{
+	uint64_t word;
+
+	if (from >= VBMQ_CPUS_MAX)
+		return -1;
+	word = s->w[from / 64] & (~UINT64_C(0) << (from % 64));
+	for (unsigned i = from / 64;; word = s->w[i]) {
+		if (word)
+			return (int)(i * 64 + (unsigned)__builtin_ctzll(word));
+		if (++i == VBMQ_CPUSET_WORDS)
+			return -1;
+	}
+}
+
+int vbmq_cpuset_last(const struct vbmq_cpuset *s)
+{
+	for (unsigned i = VBMQ_CPUSET_WORDS; i-- > 0;)
+		if (s->w[i])
+			return (int)(i * 64 + 63 - (unsigned)__builtin_clzll(s->w[i]));
+	return -1;
+}
+
+bool vbmq_cpuset_equal(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b)
+{
+	return memcmp(a->w, b->w, sizeof(a->w)) == 0;
+}
+
+bool vbmq_cpuset_intersects(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b)
+{
+	for (unsigned i = 0; i < VBMQ_CPUSET_WORDS; i++)
+		if (a->w[i] & b->w[i])
+			return true;
+	return false;
+}
+
+bool vbmq_cpuset_is_subset(const struct vbmq_cpuset *sub, const struct vbmq_cpuset *super)
+{
+	for (unsigned i = 0; i < VBMQ_CPUSET_WORDS; i++)
+		if (sub->w[i] & ~super->w[i])
+			return false;
+	return true;
+}
+
+int vbmq_cpuset_compare(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b)
+{
+	for (unsigned i = 0; i < VBMQ_CPUSET_WORDS; i++) {
+		uint64_t differ = a->w[i] ^ b->w[i];
+
+		if (differ)
+			return (a->w[i] & (differ & -differ)) ? -1 : 1;
+	}
+	return 0;
+}
+
+struct vbmq_cpuset vbmq_cpuset_or(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b)
+{
+	struct vbmq_cpuset r;
+
+	for (unsigned i = 0; i < VBMQ_CPUSET_WORDS; i++)
+		r.w[i] = a->w[i] | b->w[i];
+	return r;
+}
+
+struct vbmq_cpuset vbmq_cpuset_and(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b)
+{
+	struct vbmq_cpuset r;
+
+	for (unsigned i = 0; i < VBMQ_CPUSET_WORDS; i++)
+		r.w[i] = a->w[i] & b->w[i];
+	return r;
+}
+
+struct vbmq_cpuset vbmq_cpuset_andnot(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b)
+{
+	struct vbmq_cpuset r;
+
+	for (unsigned i = 0; i < VBMQ_CPUSET_WORDS; i++)
+		r.w[i] = a->w[i] & ~b->w[i];
+	return r;
+}
+
+struct vbmq_cpuset vbmq_cpuset_of(unsigned cpu)
+{
+	struct vbmq_cpuset r = VBMQ_CPUSET_EMPTY;
+
+	vbmq_cpuset_add(&r, cpu);
+	return r;
+}
+
+/* --- text ------------------------------------------------------------------------------------------------------------ */
+
+struct list_text {
+	const char *text;
+	size_t len;
+	size_t pos;
+};
+
+static bool is_space(char c)
+{
+	return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+
+static int bad(const struct list_text *t, struct vbmq_err *err, const char *cause)
+{
+	return vbmq_err_set(err, -EINVAL, "CPU list '%.*s%s': %s at position %zu (expected e.g. \"0-3,8\")",
+			    t->len > 64 ? 64 : (int)t->len, t->text, t->len > 64 ? "..." : "", cause, t->pos + 1);
+}
+
+static int number(struct list_text *t, unsigned *ret, struct vbmq_err *err)
+{
+	unsigned n = 0;
+
+	if (t->pos == t->len || t->text[t->pos] < '0' || t->text[t->pos] > '9')
+		return bad(t, err, "a number is missing");
+	while (t->pos < t->len && t->text[t->pos] >= '0' && t->text[t->pos] <= '9') {
+		n = n * 10 + (unsigned)(t->text[t->pos] - '0');
+		if (n >= VBMQ_CPUS_MAX)
+			return vbmq_err_set(err, -ERANGE, "CPU list '%.*s%s': number at position %zu is above %u",
+					    t->len > 64 ? 64 : (int)t->len, t->text, t->len > 64 ? "..." : "",
+					    t->pos + 1, VBMQ_CPUS_MAX - 1);
+		t->pos++;
+	}
+	*ret = n;
+	return 0;
+}
+
+static int member(struct list_text *t, unsigned flags, struct vbmq_cpuset *set, struct vbmq_err *err)
+{
+	unsigned first, last;
+	bool exclude = false;
+	int r;
+
+	if ((flags & VBMQ_CPULIST_EXCLUDE) && t->pos < t->len && t->text[t->pos] == '^') {
+		exclude = true;
+		t->pos++;
+	}
+	r = number(t, &first, err);
+	if (r < 0)
+		return r;
+	last = first;
+	if (!exclude && t->pos < t->len && t->text[t->pos] == '-') {
+		t->pos++;
+		r = number(t, &last, err);
+		if (r < 0)
+			return r;
+		if (last < first)
+			return bad(t, err, "the range runs backwards");
+	}
+	if (exclude)
+		vbmq_cpuset_del(set, first);
+	else
+		vbmq_cpuset_add_range(set, first, last);
+	return 0;
+}
+
+int vbmq_cpulist_parse(const char *text, size_t len, unsigned flags, struct vbmq_cpuset *ret, struct vbmq_err *err)
+{
+	struct vbmq_cpuset set = VBMQ_CPUSET_EMPTY;
+	struct list_text t = { .text = text, .len = len };
+	int r;
+
+	if (len > VBMQ_CPULIST_TEXT_MAX)
+		return vbmq_err_set(err, -EINVAL, "CPU list of %zu bytes is longer than %u", len,
+				    VBMQ_CPULIST_TEXT_MAX);
+	while (t.len && is_space(t.text[t.len - 1]))
+		t.len--;
+	while (t.len && is_space(t.text[0])) {
+		t.text++;
+		t.len--;
+	}
+	while (t.pos < t.len) {
+		r = member(&t, flags, &set, err);
+		if (r < 0)
+			return r;
+		if (t.pos == t.len)
+			break;
+		if (t.text[t.pos] != ',')
+			return bad(&t, err, "unexpected character");
+		t.pos++;
+		if (t.pos == t.len)
+			return bad(&t, err, "nothing after the comma");
+	}
+	*ret = set;
+	return 0;
+}
+
+char *vbmq_cpulist_format(const struct vbmq_cpuset *s)
+{
+	struct vbmq_strbuf b = VBMQ_STRBUF_INIT;
+	int c = vbmq_cpuset_next(s, 0);
+
+	while (c >= 0) {
+		int last = c;
+
+		while (vbmq_cpuset_has(s, (unsigned)last + 1))
+			last++;
+		vbmq_strbuf_printf(&b, last > c ? "%s%d-%d" : "%s%d", b.len ? "," : "", c, last);
+		c = vbmq_cpuset_next(s, (unsigned)last + 1);
+	}
+	return vbmq_strbuf_steal(&b);
+}
