@@ -19,8 +19,8 @@
 struct vbmq_err;
 
 #define VBMQ_NODES_MAX 1024u /* node numbers 0..1023 (Linux: MAX_NUMNODES) */
-#define VBMQ_DISTANCE_LOCAL 10 /* ACPI SLIT */
-#define VBMQ_DISTANCE_DEFAULT 20 /* assumed between two nodes when the host does not say */
+#define VBMQ_DISTANCE_LOCAL 10u /* ACPI SLIT */
+#define VBMQ_DISTANCE_DEFAULT 20u /* assumed between two nodes when the host does not say */
 
 struct vbmq_core {
 	struct vbmq_cpuset cpus; /* SMT siblings, at least one; also offline ones where they are known */

@@ -49,15 +49,13 @@ void vbmq_strbuf_add(struct vbmq_strbuf *b, const char *text)
 	vbmq_strbuf_add_bytes(b, text, strlen(text));
 }
 
-void vbmq_strbuf_printf(struct vbmq_strbuf *b, const char *fmt, ...)
+void vbmq_strbuf_vprintf(struct vbmq_strbuf *b, const char *fmt, va_list ap)
 {
-	va_list ap, again;
+	va_list again;
 	int n;
 
-	va_start(ap, fmt);
 	va_copy(again, ap);
 	n = vsnprintf(NULL, 0, fmt, ap);
-	va_end(ap);
 	if (n < 0)
 		b->failed = true;
 	else if (reserve(b, (size_t)n)) {
@@ -65,6 +63,15 @@ void vbmq_strbuf_printf(struct vbmq_strbuf *b, const char *fmt, ...)
 		b->len += (size_t)n;
 	}
 	va_end(again);
+}
+
+void vbmq_strbuf_printf(struct vbmq_strbuf *b, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vbmq_strbuf_vprintf(b, fmt, ap);
+	va_end(ap);
 }
 
 char *vbmq_strbuf_steal(struct vbmq_strbuf *b)

@@ -7,6 +7,7 @@
  * use integers and %s only.
  */
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -23,5 +24,6 @@ struct vbmq_strbuf {
 void vbmq_strbuf_add(struct vbmq_strbuf *b, const char *text);
 void vbmq_strbuf_add_bytes(struct vbmq_strbuf *b, const void *bytes, size_t n);
 void vbmq_strbuf_printf(struct vbmq_strbuf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void vbmq_strbuf_vprintf(struct vbmq_strbuf *b, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 char *vbmq_strbuf_steal(struct vbmq_strbuf *b); /* caller frees; "" is allocated for an empty one; NULL if failed */
 void vbmq_strbuf_done(struct vbmq_strbuf *b); /* for _cleanup_(vbmq_strbuf_done) */
