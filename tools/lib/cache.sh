@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Helpers of the scripts that keep something in $VBMQ_CACHE: a lock a product, a work directory that goes on any exit.
+# Source after tools/lib/apt.sh.
+
+vbmq_die() { echo "${0##*/}: $*" >&2; exit 1; }
+vbmq_say() { echo "${0##*/}: $*" >&2; }
+
+# vbmq_lock NAME: one maker of NAME at a time; held until this process ends (children must not keep descriptor 8: 8>&-).
+vbmq_lock() {
+	mkdir -p "$VBMQ_CACHE" || vbmq_die "cannot make $VBMQ_CACHE (set VBMQ_CACHE to a directory you may write)"
+	exec 8>"$VBMQ_CACHE/.lock-$1"
+	flock -w 1800 8 || vbmq_die "another run has held $VBMQ_CACHE/.lock-$1 for half an hour"
+}
+vbmq_unlock() { exec 8>&-; }
+
+# vbmq_tmp VAR: a directory below the cache (so that a mv into place is atomic), its name put into VAR, removed on exit.
+vbmq_tmp() {
+	mkdir -p "$VBMQ_CACHE/tmp"
+	VBMQ_TMP=$(mktemp -d "$VBMQ_CACHE/tmp/${0##*/}.XXXXXX")
+	printf -v "$1" %s "$VBMQ_TMP"
+	trap 'rm -rf --one-file-system "$VBMQ_TMP"' EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM HUP
+}
