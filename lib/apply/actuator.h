@@ -33,7 +33,9 @@ struct vbmq_actuator {
 struct vbmq_actuator_ops {
 	/* The domain is still the instance the snapshot saw (libvirt id and pid). 0, -ENOENT, -ETIMEDOUT. */
 	int (*check_domain)(void *ctx, const struct vbmq_domain *domain, struct vbmq_err *err);
-	/* For PIN: thread is the snapshot's entry (tid and start must still match: -ESRCH), NULL for a thread added since. */
+	/* PIN of the emulator: every thread of the process that is neither vCPU nor I/O thread; with step->tid only that one
+	 * (-ESRCH when its start time is not step->start), and then observe tells the affinity of that one alone.
+	 * For PIN: thread is the snapshot's entry (tid and start must still match: -ESRCH), NULL for a thread added since. */
 	int (*execute)(void *ctx, const struct vbmq_domain *domain, const struct vbmq_thread *thread,
 		       const struct vbmq_step *step, struct vbmq_err *err);
 	int (*observe)(void *ctx, const struct vbmq_domain *domain, const struct vbmq_thread *thread,

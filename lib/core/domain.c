@@ -37,6 +37,7 @@ struct vbmq_domain *vbmq_domain_free(struct vbmq_domain *d)
 	}
 	free(d->disks);
 	free(d->threads);
+	free(d->odd_tasks);
 	vbmq_wish_done(&d->wish);
 	free(d->name);
 	free(d);
@@ -83,6 +84,8 @@ int vbmq_domain_copy(const struct vbmq_domain *d, struct vbmq_domain **ret)
 	*copy = *d;
 	copy->threads = NULL;
 	copy->n_threads = 0;
+	copy->odd_tasks = NULL;
+	copy->n_odd_tasks = 0;
 	copy->disks = NULL;
 	copy->n_disks = 0;
 	copy->wish = VBMQ_WISH_INIT;
@@ -94,6 +97,13 @@ int vbmq_domain_copy(const struct vbmq_domain *d, struct vbmq_domain **ret)
 		if (!t)
 			return -ENOMEM;
 		*t = d->threads[i];
+	}
+	for (size_t i = 0; i < d->n_odd_tasks; i++) {
+		struct vbmq_odd_task *t = vbmq_array_add(copy->odd_tasks, copy->n_odd_tasks, SIZE_MAX);
+
+		if (!t)
+			return -ENOMEM;
+		*t = d->odd_tasks[i];
 	}
 	for (size_t i = 0; i < d->n_disks; i++) {
 		struct vbmq_disk *disk = vbmq_array_add(copy->disks, copy->n_disks, VBMQ_DISKS_MAX);

@@ -50,6 +50,14 @@ struct vbmq_thread {
 	struct vbmq_polling polling; /* I/O threads; max_ns UINT64_MAX: not known */
 };
 
+/* A thread of the emulator whose affinity is not the union the emulator's entry shows (QEMU's own workers, vhost, a main
+ * thread that somebody pinned alone). Filled by live captures only, not part of the snapshot document: just restore needs it. */
+struct vbmq_odd_task {
+	uint32_t tid;
+	uint64_t start;
+	struct vbmq_cpuset affinity;
+};
+
 struct vbmq_queue {
 	uint32_t iothread; /* id, 0: the main loop */
 	bool vcpus_exact; /* read from the backend; otherwise estimated from the counts */
@@ -82,6 +90,8 @@ struct vbmq_domain {
 	struct vbmq_caps caps;
 	struct vbmq_thread *threads; /* sorted by kind, id */
 	size_t n_threads;
+	struct vbmq_odd_task *odd_tasks; /* sorted by tid, owned; may be NULL */
+	size_t n_odd_tasks;
 	struct vbmq_disk *disks; /* virtio-blk disks, sorted by target */
 	size_t n_disks;
 	struct vbmq_cpuset

@@ -26,6 +26,8 @@ struct vbmq_step {
 	uint32_t domain; /* index in placement->domains (= index in snapshot->domains) */
 	enum vbmq_thread_kind kind; /* PIN */
 	uint32_t id;
+	uint32_t tid; /* PIN of the emulator, restore only: just this one of its threads; 0: all of them */
+	uint64_t start; /* ... and its start time */
 	struct vbmq_cpuset cpus; /* PIN */
 	bool exclusive; /* PIN: from here on nobody else may be there */
 	bool interim; /* PIN: a stop on the way (cycle broken, or not yet the whole shared set) */

@@ -4,8 +4,10 @@
 /*
  * The undo record: what every thing was before VBMq touched it. Written to disk before the touch (apply/engine.h), read
  * at start (adoption), played back by restore. One entry for a thing however often it is touched: "found" stays what the
- * first touch found, "applied" is what was set last. An entry is for one instance of a thread (tid and start time), so a
- * guest that was restarted has none.
+ * first touch found, "applied" is what was set last. An entry is for one instance (tid and start time), so a guest that was
+ * restarted has none: AFFINITY and POLLING name the thread, TASK the task, ADDED and MAP the emulator's main thread. An
+ * I/O thread that we added has an ADDED entry and, once it was pinned, an AFFINITY entry with tid 0 and nothing found:
+ * restore deletes it.
  */
 
 #include <stdbool.h>
@@ -18,7 +20,7 @@ struct vbmq_step;
 
 enum vbmq_undo_kind {
 	VBMQ_UNDO_AFFINITY, /* thread, found/applied CPUs, the pin the owner had */
-	VBMQ_UNDO_TASK, /* a further thread of the emulator whose affinity differed from the main thread's: tid, start, found */
+	VBMQ_UNDO_TASK, /* a thread of the emulator whose affinity was not the union (vbmq_odd_task): tid, start, found */
 	VBMQ_UNDO_POLLING, /* id, polling */
 	VBMQ_UNDO_ADDED, /* I/O thread we added: id */
 	VBMQ_UNDO_MAP, /* target, map found */
@@ -30,12 +32,15 @@ struct vbmq_undo_entry {
 	char *name; /* of the domain, for people; owned */
 	enum vbmq_thread_kind thread; /* AFFINITY */
 	uint32_t id;
-	uint32_t tid; /* AFFINITY, TASK */
+	uint32_t tid; /* of the instance, see above; all kinds */
 	uint64_t start;
 	struct vbmq_cpuset found; /* AFFINITY, TASK: affinity before the first touch */
 	bool had_pin; /* AFFINITY: the owner's pin in the live XML before the first touch */
 	struct vbmq_cpuset pin;
 	struct vbmq_cpuset applied; /* AFFINITY: what we set last */
+	bool exclusive; /* AFFINITY: applied is a place of its own, nobody else may be there */
+	bool settled; /* AFFINITY: false while an apply is under way: then (after a crash) the thread may stand
+	                                * anywhere between found and applied without anybody but us having moved it */
 	struct vbmq_polling polling; /* POLLING: found */
 	char target[VBMQ_TARGET_MAX + 1];
 	uint32_t *map; /* MAP: found; owned */
@@ -59,17 +64,27 @@ const struct vbmq_undo_entry *vbmq_undo_find(const struct vbmq_undo *u, enum vbm
 					     enum vbmq_thread_kind thread, uint32_t id, uint32_t tid,
 					     const char *target);
 
-/* Remembers what step is about to change, as snapshot knows it, and sets "applied" to what the step wants. */
+/* Remembers what step is about to change, as snapshot knows it, and sets "applied" to what the step wants (not settled). A
+ * step on a thing the snapshot does not know leaves no entry. 0 or -ENOMEM. */
 int vbmq_undo_note(struct vbmq_undo *u, const struct vbmq_snapshot *snapshot, const struct vbmq_step *step);
 
 /* Drops entries whose thread (tid and start) or domain is not in the snapshot any more; keeps those of domains listed as
  * unresponsive. Returns how many were dropped. */
 size_t vbmq_undo_prune(struct vbmq_undo *u, const struct vbmq_snapshot *snapshot);
 
-/* Marks the snapshot's threads as held and gives them back their owner's pin: see struct vbmq_thread. */
+/* Removes one entry (a pointer into u->entries). */
+void vbmq_undo_drop(struct vbmq_undo *u, struct vbmq_undo_entry *entry);
+
+/* Marks the snapshot's threads as held and gives them back their owner's pin: see struct vbmq_thread. A thread whose entry
+ * is not settled gets applied = affinity: where it stands is our doing as far as anybody can tell, not drift. */
 void vbmq_undo_overlay(const struct vbmq_undo *u, struct vbmq_snapshot *snapshot);
 
-/* The steps that put everything (or one domain, uuid not NULL) back as found, in a safe order. */
+/*
+ * The steps that put everything (or one domain, uuid not NULL) back as found: queue maps, polling, threads that leave a
+ * place of their own, all other threads, odd tasks, added threads deleted. What already is as found gets no step. With
+ * uuid, what was found is cut by the places that threads of other domains have for themselves now; a step whose cpus are
+ * fewer than the entry's found says so by that, and nothing left means no step. *ret_steps: vbmq_steps_free().
+ */
 int vbmq_undo_steps(const struct vbmq_undo *u, const struct vbmq_snapshot *snapshot, const char *uuid,
 		    struct vbmq_step **ret_steps, size_t *ret_n, struct vbmq_err *err);
 

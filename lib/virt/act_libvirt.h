@@ -15,6 +15,8 @@ struct vbmq_task_ops {
 			struct vbmq_err *err);
 	/* Affinity and start time of one thread. -ESRCH. */
 	int (*get)(uint32_t pid, uint32_t tid, uint64_t *ret_start, struct vbmq_cpuset *ret, struct vbmq_err *err);
+	/* Sets one thread (PIN of the emulator with step->tid), if its start time is still start. -ESRCH. */
+	int (*set)(uint32_t tid, uint64_t start, const struct vbmq_cpuset *cpus, struct vbmq_err *err);
 };
 
 void vbmq_act_libvirt(struct vbmq_virt *v, const struct vbmq_task_ops *tasks, struct vbmq_actuator *ret);
