@@ -7,6 +7,7 @@
 
 #include "core/diag.h"
 #include "core/domain.h"
+#include "core/placement.h"
 
 #define VBMQ_DOMXML_MAX (16u * 1024u * 1024u) /* bytes; libvirt's own limit for a string over RPC is 4 MiB */
 
@@ -15,7 +16,8 @@
  * that the XML leaves out are as many as vCPUs (QEMU's default for virtio-blk-pci), completion vCPUs are estimated.
  * Metadata of ours is parsed and validated with metadata.h; bad metadata is an error of this call: "FILE:LINE: ...".
  * live: the XML comes from a running domain (id attribute, aliases). Thread entries are made for every vCPU, I/O thread and
- * the emulator, with tid 0 and empty affinity.
+ * the emulator, with tid 0 and empty affinity; offline vCPUs have none. Capabilities are not XML's business: caps.bits is 0.
+ * The state is running (live) or shutoff.
  */
 int vbmq_domxml_parse(const char *name, const char *xml, size_t len, bool live, struct vbmq_domain **ret,
 		      struct vbmq_err *err);
@@ -25,9 +27,14 @@ int vbmq_domxml_parse_lenient(const char *name, const char *xml, size_t len, boo
 			      struct vbmq_err *ret_metadata_err, struct vbmq_err *err);
 
 /*
- * configure: the XML with <iothreads> (count and ids) and <driver queues= ><iothreads> of its virtio disks as
- * the placement's domain wants them at the next start. Everything else keeps its bytes as libxml2 writes them back.
- * with_map false (libvirt < 10.0): one iothread= attribute a disk instead of a map. Caller frees *ret_xml.
+ * configure: the XML with <iothreads>, <iothreadids> and the disks' <driver queues= iothread= ><iothreads> as the placement
+ * wants them at the next start: place is the planner's result for the domain that was read from this very XML, wish the
+ * effective wish (vbmq_policy_merge), of which only the queue counts of its disks are used. A disk whose map is already
+ * written down (iothread= or <iothreads>) is its owner's and stays; so do all other elements, comments and foreign
+ * metadata. with_map false (libvirt < 10.0): one iothread= attribute a disk instead of a map.
+ *
+ * The result is UTF-8, ends with a newline, and configuring it again changes nothing. Where nothing changes it is the
+ * input as libxml2 writes it back: place NULL gives just that, the left side for a diff. Caller frees *ret_xml.
  */
-int vbmq_domxml_configure(const char *name, const char *xml, size_t len, const struct vbmq_domain *domain,
+int vbmq_domxml_configure(const char *name, const char *xml, size_t len, const struct vbmq_place_domain *place,
 			  const struct vbmq_wish *wish, bool with_map, char **ret_xml, struct vbmq_err *err);

@@ -29,11 +29,10 @@ struct vbmq_qmp_vcpu {
 };
 int vbmq_qmp_cpus(const char *reply, size_t len, struct vbmq_qmp_vcpu **ret, size_t *ret_n, struct vbmq_err *err);
 
-/* query-qmp-schema -> bits of vbmq_caps that the schema shows (COLD_MAP is only "QEMU has the property"; the caller adds
- * what libvirt must be able to). device_props: reply of device-list-properties virtio-blk-pci, or NULL. */
+/* query-qmp-schema -> the bits of vbmq_caps that the schema shows: POLLING, ADD_IOTHREAD, LIVE_MAP, POLL_MODE, PLACEMENT.
+ * PIN is not QEMU's, and whether it has the property behind COLD_MAP is told by device-list-properties virtio-blk-pci: */
 int vbmq_qmp_schema_caps(const char *reply, size_t len, struct vbmq_caps *ret, struct vbmq_err *err);
-int vbmq_qmp_has_vq_mapping(const char *reply, size_t len, bool *ret,
-			    struct vbmq_err *err); /* device-list-properties */
+int vbmq_qmp_has_vq_mapping(const char *reply, size_t len, bool *ret, struct vbmq_err *err);
 
 struct vbmq_qmp_virtio {
 	char *path; /* QOM path */
