@@ -10,6 +10,7 @@
 #include "core/cost.h"
 #include "core/diag.h"
 #include "core/domain.h"
+#include "core/host.h"
 
 struct vbmq_why { /* explain: why this place */
 	bool known; /* false for threads that were not chosen a place (floating, foreign) */
