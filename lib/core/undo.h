@@ -72,6 +72,20 @@ int vbmq_undo_note(struct vbmq_undo *u, const struct vbmq_snapshot *snapshot, co
  * unresponsive. Returns how many were dropped. */
 size_t vbmq_undo_prune(struct vbmq_undo *u, const struct vbmq_snapshot *snapshot);
 
+/* An entry against its domain as it is now. */
+enum vbmq_undo_standing {
+	VBMQ_UNDO_CURRENT,
+	VBMQ_UNDO_STALE, /* about an earlier instance: the guest was restarted, the thread removed and added again */
+	VBMQ_UNDO_MISSING, /* its thread, disk or running domain is not there */
+};
+enum vbmq_undo_standing vbmq_undo_standing(const struct vbmq_undo *u, const struct vbmq_undo_entry *e,
+					   const struct vbmq_domain *d);
+/* Whether I/O thread id of the running instance of d was added by us (it need not be in d yet). */
+bool vbmq_undo_added(const struct vbmq_undo *u, const struct vbmq_domain *d, uint32_t id);
+/* The current AFFINITY entry of a thread, or NULL. */
+const struct vbmq_undo_entry *vbmq_undo_affinity(const struct vbmq_undo *u, const struct vbmq_domain *d,
+						 const struct vbmq_thread *t);
+
 /* Removes one entry (a pointer into u->entries). */
 void vbmq_undo_drop(struct vbmq_undo *u, struct vbmq_undo_entry *entry);
 
