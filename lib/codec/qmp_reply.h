@@ -51,3 +51,6 @@ int vbmq_qmp_virtio_status(const char *reply, size_t len, uint32_t *ret_num_vqs,
 int vbmq_qmp_vq_mapping(const char *reply, size_t len, size_t n_queues, uint32_t **ret_map, struct vbmq_err *err);
 /* qom-get DEVICE num-queues and the like. */
 int vbmq_qmp_u64(const char *reply, size_t len, uint64_t *ret, struct vbmq_err *err);
+
+/* A command that returns nothing of interest: 0 when it worked. -EREMOTEIO, -ENOTSUP as above, -EINVAL: no QMP reply. */
+int vbmq_qmp_done(const char *reply, size_t len, struct vbmq_err *err);
