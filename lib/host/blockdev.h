@@ -5,8 +5,12 @@
 
 /*
  * Node of the device below a block device or a file: partitions to their disk, dm, md, loop and nvme multipath to their
- * members (all on one node: that node; several: VBMQ_NODE_UNKNOWN), a file to the device of its file system; then
- * numa_node of the first ancestor that says one. sysroot NULL: "/". Not found out is no error: *ret_node is
- * VBMQ_NODE_UNKNOWN and the return value 0; negative only for -ENOMEM and a path that does not exist (-ENOENT).
+ * members (all on one node: that node; several, or one that is not known: VBMQ_NODE_UNKNOWN), a file to the device of its
+ * file system; then numa_node of the first ancestor that says one. sysroot NULL: "/". Not found out is no error:
+ * *ret_node is VBMQ_NODE_UNKNOWN and the return value 0; negative only for -ENOMEM and a path that does not exist
+ * (-ENOENT; links inside sysroot are followed).
+ *
+ * A recorded tree (sysroot) cannot hold device nodes unless root unpacks it: there any file below /dev stands for the
+ * device of the same base name in /sys/class/block ('/' as '!').
  */
 int vbmq_blockdev_node(const char *sysroot, const char *path, int32_t *ret_node, struct vbmq_err *err);

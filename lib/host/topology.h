@@ -12,8 +12,13 @@
 
 #define VBMQ_TOPOLOGY_XML_MAX (64u * 1024u * 1024u)
 
-/* sysroot NULL: this machine, including cpuset restriction and isolcpus. Else HWLOC_FSROOT-like: sysroot/sys/... */
+/*
+ * sysroot NULL: this machine. "allowed" is what the cgroup of all guests leaves (root and machine.slice), not the cpuset
+ * of the caller. Else the tree below sysroot (sysroot/sys/...): goes through the environment for the time of the call,
+ * so never from a program with other threads.
+ */
 int vbmq_topology_live(const char *sysroot, struct vbmq_host **ret, struct vbmq_err *err);
+/* name: for messages, and the host's name (its base name) when the XML has no HostName. */
 int vbmq_topology_xml(const char *name, const void *xml, size_t len, struct vbmq_host **ret, struct vbmq_err *err);
 int vbmq_topology_synthetic(const char *description, struct vbmq_host **ret, struct vbmq_err *err);
 

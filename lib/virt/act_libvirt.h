@@ -4,7 +4,8 @@
 #include "apply/actuator.h"
 #include "virt/connection.h"
 
-/* Borrows v for its life. Threads of the emulator beyond the main thread are set through task (lib/host's
+/* Borrows v for its life, and the operations (usually vbmq_capture_task_ops), which are the same for all actuators on v.
+ * Safe for concurrent use. Nothing to release. Threads of the emulator beyond the main thread are set through task (lib/host's
  * vbmq_process_set_affinity and friends, handed in because virt may not use host). */
 struct vbmq_task_ops {
 	/* Sets every thread of pid that is not in skip_tids. */
@@ -19,4 +20,4 @@ struct vbmq_task_ops {
 	int (*set)(uint32_t tid, uint64_t start, const struct vbmq_cpuset *cpus, struct vbmq_err *err);
 };
 
-void vbmq_act_libvirt(struct vbmq_virt *v, const struct vbmq_task_ops *tasks, struct vbmq_actuator *ret);
+void vbmq_act_libvirt(struct vbmq_virt *v, const struct vbmq_task_ops *task_ops, struct vbmq_actuator *ret);

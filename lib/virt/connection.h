@@ -2,8 +2,8 @@
 #pragma once
 
 /*
- * A connection to libvirt and its events. All calls block (they are RPCs) and may be made from any thread but not from
- * inside an event callback. The event loop is libvirt's default implementation, run by the caller in a thread of its own
+ * A connection to libvirt and its events. All calls block (they are RPCs), but not longer than the connection's time limit
+ * for each RPC or short sequence of them; they may be made from any thread but not from inside an event callback. The event loop is libvirt's default implementation, run by the caller in a thread of its own
  * (vbmq_virt_loop_run) and started before the first connect.
  */
 
@@ -28,11 +28,26 @@ enum vbmq_virt_event {
 typedef void (*vbmq_virt_event_fn)(void *data, enum vbmq_virt_event event, const char *uuid, const char *name,
 				   const char *reason);
 
-/* uri NULL: libvirt's default. keepalive on; read_only: no changes possible (capture by ordinary users). fn may be NULL. */
+/*
+ * uri NULL: libvirt's default. read_only: no changes possible and no monitor (capture by ordinary users). fn may be NULL:
+ * no events, no loop needed. -ENOTCONN: no libvirtd; -EACCES. No keepalive of ours: the connections meant here are local
+ * sockets, which a dead libvirtd closes, and one that hangs is found by the time limit of calls; pings would wake an
+ * idle daemon. (libvirtd itself pings clients that take events every keepalive_interval of libvirtd.conf, 5 s unless
+ * changed; no client can decline.)
+ */
 int vbmq_virt_open(const char *uri, bool read_only, vbmq_virt_event_fn fn, void *data, struct vbmq_virt **ret,
 		   struct vbmq_err *err);
+/* After it returns fn is not called any more. Must not be called from fn. */
 struct vbmq_virt *vbmq_virt_close(struct vbmq_virt *v);
+/*
+ * Limit of one call on this connection, default VBMQ_VIRT_TIMEOUT_MS; set it before other threads use v. A call that
+ * takes longer returns -ETIMEDOUT and is left behind: see the top of call.c.
+ */
+#define VBMQ_VIRT_TIMEOUT_MS 10000u
+void vbmq_virt_set_timeout(struct vbmq_virt *v, unsigned ms);
 bool vbmq_virt_alive(struct vbmq_virt *v);
+/* Versions of the libvirtd and of the hypervisor (its default one: for QEMU the one libvirtd found), major * 1000000 +
+ * minor * 1000 + release. */
 int vbmq_virt_versions(struct vbmq_virt *v, unsigned long *ret_lib, unsigned long *ret_hypervisor,
 		       struct vbmq_err *err);
 

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Theory of operation
+ *
+ * Each thread is read through a descriptor of its own /proc/PID/task/TID directory: that descriptor is bound to the
+ * thread and not to the number, so that what is read belongs together even if the number is given away meanwhile (the
+ * reads then fail with ESRCH and the thread is left out). "stat" gives name and start, "status" the affinity; both are
+ * text of the kernel whose fields are looked up and not counted, but for field 22 of stat, counted from the last ')'.
+ *
+ * vbmq_process_set_affinity() compares the start time right before the call. Between the two a thread could end and its
+ * number be reused, which needs the kernel to go once round all its numbers in microseconds; there is no call that would
+ * do better (sched_setaffinity takes numbers only).
+ */
+#include "host/process.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "host/sysroot.h"
+#include "util/array.h"
+#include "util/cleanup.h"
+#include "util/err.h"
+#include "util/parse.h"
+
+#define STAT_MAX 4096u
+#define STATUS_MAX 65536u
+#define STAT_START_FIELD 22
+
+static void closep(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+}
+
+static void closedirp(DIR **d)
+{
+	if (*d)
+		closedir(*d);
+}
+
+/* Is it how the kernel says that a thread or process has ended? */
+static bool is_gone(int r)
+{
+	return r == -ENOENT || r == -ESRCH || r == -ENOTDIR;
+}
+
+static int read_in(int dir, const char *file, size_t max, char **ret, size_t *ret_len)
+{
+	_cleanup_(closep) int fd = openat(dir, file, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	return vbmq_sysroot_read_fd(fd, max, ret, ret_len);
+}
+
+/* "TID (name with any bytes) S f4 f5 ... f22": -EBADMSG when it is not of this form. */
+static int parse_stat(char *text, struct vbmq_task *t)
+{
+	char *open = strchr(text, '('), *close = strrchr(text, ')'), *save = NULL, *word;
+	size_t len;
+	int field = 2;
+
+	if (!open || !close || close < open)
+		return -EBADMSG;
+	len = (size_t)(close - open - 1);
+	if (len >= sizeof(t->name))
+		len = sizeof(t->name) - 1;
+	memcpy(t->name, open + 1, len);
+	t->name[len] = '\0';
+	for (word = strtok_r(close + 1, " \n", &save); word; word = strtok_r(NULL, " \n", &save))
+		if (++field == STAT_START_FIELD)
+			return vbmq_parse_u64(word, 0, UINT64_MAX, &t->start) < 0 ? -EBADMSG : 0;
+	return -EBADMSG;
+}
+
+static int parse_status(const char *text, struct vbmq_task *t, struct vbmq_err *err)
+{
+	static const char key[] = "\nCpus_allowed_list:";
+	const char *at = strstr(text, key);
+	size_t len;
+
+	if (!at)
+		return vbmq_err_set(err, -EBADMSG, "status has no Cpus_allowed_list");
+	at += sizeof(key) - 1;
+	at += strspn(at, " \t");
+	len = strcspn(at, "\n");
+	return vbmq_cpulist_parse(at, len, 0, &t->affinity, err);
+}
+
+/* task: descriptor of /proc/PID/task. -ESRCH without a set err: the thread is gone. */
+static int read_task(int task, uint32_t pid, uint32_t tid, struct vbmq_task *ret, struct vbmq_err *err)
+{
+	struct vbmq_task t = { .tid = tid };
+	_cleanup_free_ char *stat = NULL, *status = NULL;
+	_cleanup_(closep) int dir = -1;
+	struct vbmq_err cause = VBMQ_ERR_INIT;
+	char name[16];
+	size_t len;
+	int r;
+
+	snprintf(name, sizeof(name), "%u", tid);
+	dir = openat(task, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	r = dir < 0 ? -errno : read_in(dir, "stat", STAT_MAX, &stat, &len);
+	if (r == 0)
+		r = read_in(dir, "status", STATUS_MAX, &status, &len);
+	if (is_gone(r))
+		return -ESRCH;
+	if (r < 0)
+		return vbmq_err_set(err, r, "/proc/%u/task/%u: cannot be read: %s", pid, tid, strerror(-r));
+	r = parse_stat(stat, &t);
+	if (r < 0)
+		return vbmq_err_set(err, r, "/proc/%u/task/%u/stat: not of the form the kernel writes", pid, tid);
+	r = parse_status(status, &t, &cause);
+	if (r < 0)
+		return vbmq_err_set(err, r, "/proc/%u/task/%u/status: %s", pid, tid, cause.text);
+	*ret = t;
+	return 0;
+}
+
+/* Descriptor of /proc/PID/task, or a negative errno with err set. */
+static int open_tasks(const char *sysroot, uint32_t pid, struct vbmq_err *err)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%u/task", pid);
+	fd = vbmq_sysroot_open(sysroot, path, O_RDONLY | O_DIRECTORY);
+	if (is_gone(fd))
+		return vbmq_err_set(err, -ESRCH, "there is no process %u", pid);
+	if (fd < 0)
+		return vbmq_err_set(err, fd, "%s: cannot be opened: %s", path, strerror(-fd));
+	return fd;
+}
+
+static int compare_tasks(const void *a, const void *b)
+{
+	const struct vbmq_task *x = a, *y = b;
+
+	return x->tid < y->tid ? -1 : x->tid > y->tid;
+}
+
+int vbmq_process_tasks(const char *sysroot, uint32_t pid, struct vbmq_task **ret, size_t *ret_n, struct vbmq_err *err)
+{
+	_cleanup_free_ struct vbmq_task *tasks = NULL;
+	_cleanup_(closedirp) DIR *dir = NULL;
+	struct dirent *e;
+	size_t n = 0;
+	int fd, r;
+
+	fd = open_tasks(sysroot, pid, err);
+	if (fd < 0)
+		return fd;
+	dir = fdopendir(fd);
+	if (!dir) {
+		close(fd);
+		return vbmq_err_oom(err);
+	}
+	while ((e = readdir(dir))) {
+		struct vbmq_task t, *slot;
+		uint32_t tid;
+
+		if (vbmq_parse_u32(e->d_name, 1, INT32_MAX, &tid) < 0)
+			continue;
+		r = read_task(dirfd(dir), pid, tid, &t, err);
+		if (r == -ESRCH)
+			continue;
+		if (r < 0)
+			return r;
+		if (n >= VBMQ_TASKS_MAX)
+			return vbmq_err_set(err, -E2BIG, "process %u has more than %u threads", pid, VBMQ_TASKS_MAX);
+		slot = vbmq_array_add(tasks, n, VBMQ_TASKS_MAX);
+		if (!slot)
+			return vbmq_err_oom(err);
+		*slot = t;
+	}
+	if (n == 0) /* a process has at least one thread: it ended while we read */
+		return vbmq_err_set(err, -ESRCH, "there is no process %u", pid);
+	qsort(tasks, n, sizeof(*tasks), compare_tasks);
+	*ret = VBMQ_STEAL(tasks);
+	*ret_n = n;
+	return 0;
+}
+
+int vbmq_process_task(const char *sysroot, uint32_t pid, uint32_t tid, struct vbmq_task *ret, struct vbmq_err *err)
+{
+	_cleanup_(closep) int fd = open_tasks(sysroot, pid, err);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = read_task(fd, pid, tid, ret, err);
+	if (r == -ESRCH)
+		return vbmq_err_set(err, -ESRCH, "process %u has no thread %u", pid, tid);
+	return r;
+}
+
+/* Why the kernel refused, in words that tell what to do. */
+static int explain_refusal(int r, uint32_t tid, const struct vbmq_cpuset *cpus, struct vbmq_err *err)
+{
+	_cleanup_free_ char *list = vbmq_cpulist_format(cpus);
+
+	if (!list)
+		return vbmq_err_oom(err);
+	switch (r) {
+	case -ESRCH:
+		return vbmq_err_set(err, r, "thread %u has ended", tid);
+	case -EINVAL:
+		return vbmq_err_set(err, r,
+				    "thread %u cannot be put on CPUs %s: none of them is online and inside the cpuset "
+				    "of its cgroup",
+				    tid, list);
+	case -EPERM:
+		return vbmq_err_set(
+			err, r, "thread %u cannot be put on CPUs %s: not permitted; run as root or with CAP_SYS_NICE",
+			tid, list);
+	default:
+		return vbmq_err_set(err, r, "thread %u cannot be put on CPUs %s: %s", tid, list, strerror(-r));
+	}
+}
+
+int vbmq_process_set_affinity(uint32_t tid, uint64_t start, const struct vbmq_cpuset *cpus, struct vbmq_err *err)
+{
+	cpu_set_t sets[VBMQ_CPUS_MAX / CPU_SETSIZE];
+	struct vbmq_task now;
+	int r;
+
+	if (tid == 0 || tid > INT32_MAX) /* 0 would be the calling thread */
+		return vbmq_err_set(err, -EINVAL, "%u is not a thread number", tid);
+	if (vbmq_cpuset_is_empty(cpus))
+		return vbmq_err_set(err, -EINVAL, "thread %u cannot be put on an empty set of CPUs", tid);
+	if (start != 0) {
+		r = vbmq_process_task(NULL, tid, tid, &now, err);
+		if (r < 0)
+			return r;
+		if (now.start != start)
+			return vbmq_err_set(err, -ESRCH, "thread %u has ended and its number was given to another one",
+					    tid);
+	}
+	CPU_ZERO_S(sizeof(sets), sets);
+	for (int cpu = vbmq_cpuset_next(cpus, 0); cpu >= 0; cpu = vbmq_cpuset_next(cpus, (unsigned)cpu + 1))
+		CPU_SET_S((size_t)cpu, sizeof(sets), sets);
+	if (sched_setaffinity((pid_t)tid, sizeof(sets), sets) < 0)
+		return explain_refusal(-errno, tid, cpus, err);
+	return 0;
+}

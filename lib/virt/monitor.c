@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The monitor passthrough of libvirt, and what is remembered of running instances so that it is used little: every call
+ * takes the domain's query job, and the first one marks the domain with libvirt's taint "custom-monitor" (a note in the log
+ * and in virsh dominfo, nothing else; queries count as well).
+ */
+
+#include "virt/private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "codec/qmp_reply.h"
+#include "util/parse.h"
+#include "util/strbuf.h"
+
+void vbmq_virt_json_string(struct vbmq_strbuf *b, const char *text)
+{
+	vbmq_strbuf_add(b, "\"");
+	for (; *text; text++) {
+		if (*text == '"' || *text == '\\')
+			vbmq_strbuf_printf(b, "\\%c", *text);
+		else if ((unsigned char)*text < 0x20)
+			vbmq_strbuf_printf(b, "\\u%04x", (unsigned)(unsigned char)*text);
+		else
+			vbmq_strbuf_add_bytes(b, text, 1);
+	}
+	vbmq_strbuf_add(b, "\"");
+}
+
+int vbmq_virt_lookup(struct vbmq_virt *v, const char *name_or_uuid, virDomainPtr *ret, struct vbmq_err *err)
+{
+	virDomainPtr dom = NULL;
+	char uuid[37];
+
+	/* A name may look like a UUID; an exact UUID wins. */
+	if (vbmq_parse_uuid(name_or_uuid, uuid) == 0)
+		dom = virDomainLookupByUUIDString(v->conn, uuid);
+	if (!dom)
+		dom = virDomainLookupByName(v->conn, name_or_uuid);
+	if (!dom)
+		return vbmq_virt_error(err, vbmq_virt_conn_alive(v), "domain '%s'", name_or_uuid);
+	*ret = dom;
+	return 0;
+}
+
+int vbmq_virt_qmp(struct vbmq_virt *v, virDomainPtr dom, const char *command, char **ret_reply, struct vbmq_err *err)
+{
+	char *reply = NULL;
+	size_t len;
+
+	if (virDomainQemuMonitorCommand(dom, command, &reply, VIR_DOMAIN_QEMU_MONITOR_COMMAND_DEFAULT) < 0)
+		return vbmq_virt_error(err, vbmq_virt_conn_alive(v), "monitor command %.60s", command);
+	if (!reply)
+		return vbmq_err_set(err, -EIO, "monitor command %.60s: no reply", command);
+	len = strlen(reply);
+	if (len > VBMQ_QMP_REPLY_MAX) {
+		free(reply);
+		return vbmq_err_set(err, -EFBIG, "monitor command %.60s: a reply of %zu bytes is too long", command,
+				    len);
+	}
+	*ret_reply = reply;
+	return 0;
+}
+
+int vbmq_virt_gone(struct vbmq_virt *v, virDomainPtr dom, int32_t id, int code, struct vbmq_err *err)
+{
+	virDomainPtr now;
+	char uuid[VIR_UUID_STRING_BUFLEN];
+	bool gone;
+
+	/* The id in dom is that of the lookup: look again. */
+	if (code == -ENOENT || !vbmq_virt_conn_alive(v) || virDomainGetUUIDString(dom, uuid) < 0)
+		return code;
+	now = virDomainLookupByUUIDString(v->conn, uuid);
+	if (!now) {
+		const virError *e = virGetLastError();
+
+		gone = e && e->code == VIR_ERR_NO_DOMAIN;
+	} else {
+		gone = (int32_t)virDomainGetID(now) != id;
+		(void)virDomainFree(now);
+	}
+	return gone ? vbmq_err_set(err, -ENOENT, "domain '%s' does not run any more", virDomainGetName(dom)) : code;
+}
+
+struct vbmq_virt_instance *vbmq_virt_instance(struct vbmq_virt *v, const char *uuid, int32_t id, bool create)
+{
+	struct vbmq_virt_instance *i = v->instances;
+
+	while (i && strcmp(i->uuid, uuid))
+		i = i->next;
+	if (i && i->id == id)
+		return i;
+	if (!create)
+		return NULL;
+	if (!i) {
+		i = calloc(1, sizeof(*i));
+		if (!i)
+			return NULL;
+		memcpy(i->uuid, uuid, sizeof(i->uuid));
+		i->next = v->instances;
+		v->instances = i;
+	}
+	i->id = id; /* the domain was started anew: nothing of the old instance holds */
+	i->has_caps = false;
+	free(i->threads);
+	i->threads = NULL;
+	i->n_threads = 0;
+	return i;
+}
+
+void vbmq_virt_instances_free(struct vbmq_virt_instance *list)
+{
+	while (list) {
+		struct vbmq_virt_instance *next = list->next;
+
+		free(list->threads);
+		free(list);
+		list = next;
+	}
+}
