@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "apply/settle.h"
+
+#include <errno.h>
+#include <string.h>
+
+static struct vbmq_undo_entry *affinity_entry(struct vbmq_undo *u, const struct vbmq_domain *d,
+					      const struct vbmq_track_thread *th)
+{
+	const struct vbmq_thread *t = th->thread;
+	const struct vbmq_undo_entry *e = t ? vbmq_undo_affinity(u, d, t)
+					    : vbmq_undo_find(u, VBMQ_UNDO_AFFINITY, d->uuid, th->kind, th->id, 0, NULL);
+
+	return e ? &u->entries[e - u->entries] : NULL;
+}
+
+static void settle_pin(struct vbmq_undo *u, const struct vbmq_track *track, const struct vbmq_step *s)
+{
+	const struct vbmq_track_thread *th = vbmq_track_thread(track, s->domain, s->kind, s->id);
+	struct vbmq_undo_entry *e;
+
+	if (!th || th->gone || !th->known)
+		return;
+	e = affinity_entry(u, track->snapshot->domains[s->domain], th);
+	if (!e)
+		return;
+	e->applied = th->cpus;
+	e->exclusive = th->exclusive;
+	e->settled = true;
+}
+
+/* Forgets an I/O thread that is not ours or not there. */
+static void drop_added(struct vbmq_undo *u, const struct vbmq_domain *d, uint32_t id)
+{
+	size_t i = 0;
+
+	if (!vbmq_undo_added(u, d, id))
+		return;
+	while (i < u->n_entries) {
+		const struct vbmq_undo_entry *e = &u->entries[i];
+
+		if (e->id == id && strcmp(e->uuid, d->uuid) == 0 &&
+		    (e->kind == VBMQ_UNDO_ADDED ||
+		     (e->kind == VBMQ_UNDO_AFFINITY && e->thread == VBMQ_THREAD_IOTHREAD && e->tid == 0)))
+			vbmq_undo_drop(u, &u->entries[i]);
+		else
+			i++;
+	}
+}
+
+void vbmq_settle(struct vbmq_undo *u, const struct vbmq_track *track, const struct vbmq_step *steps,
+		 const struct vbmq_step_result *results, size_t n_steps)
+{
+	for (size_t i = 0; i < n_steps; i++)
+		if (steps[i].op == VBMQ_STEP_PIN)
+			settle_pin(u, track, &steps[i]);
+	for (size_t i = 0; i < n_steps; i++) {
+		const struct vbmq_step *s = &steps[i];
+		const struct vbmq_track_thread *th;
+
+		if (s->op != VBMQ_STEP_ADD_IOTHREAD && s->op != VBMQ_STEP_DEL_IOTHREAD)
+			continue;
+		th = vbmq_track_thread(track, s->domain, VBMQ_THREAD_IOTHREAD, s->id);
+		/* of a domain that is gone nothing was seen; prune will know */
+		if (results[i].error == -ENOENT)
+			continue;
+		if (!th || th->gone || (s->op == VBMQ_STEP_ADD_IOTHREAD && results[i].error == -EEXIST))
+			drop_added(u, track->snapshot->domains[s->domain], s->id);
+	}
+}
+
+/* --- after a restore ---------------------------------------------------------------------------------------------- */
+
+static bool affinity_is_back(const struct vbmq_track *track, uint32_t domain, const struct vbmq_undo_entry *e)
+{
+	const struct vbmq_track_thread *th = vbmq_track_thread(track, domain, e->thread, e->id);
+	const struct vbmq_cpuset *online = &track->snapshot->host->online;
+	struct vbmq_cpuset is, found;
+
+	if (!th || th->gone)
+		return true;
+	if (e->tid == 0 || !th->known)
+		return false; /* one that we added goes together with its ADDED entry */
+	is = vbmq_cpuset_and(&th->cpus, online);
+	found = vbmq_cpuset_and(&e->found, online);
+	return vbmq_cpuset_equal(&is, &found);
+}
+
+static bool task_is_back(const struct vbmq_track *track, uint32_t domain, const struct vbmq_undo_entry *e,
+			 const struct vbmq_step *steps, const struct vbmq_step_result *results, size_t n_steps)
+{
+	const struct vbmq_domain *d = track->snapshot->domains[domain];
+
+	for (size_t i = 0; i < n_steps; i++)
+		if (steps[i].domain == domain && steps[i].tid == e->tid)
+			return results[i].error == -ESRCH || (results[i].outcome == VBMQ_OUTCOME_DONE &&
+							      vbmq_cpuset_equal(&steps[i].cpus, &e->found));
+	for (size_t i = 0; i < d->n_odd_tasks; i++)
+		if (d->odd_tasks[i].tid == e->tid)
+			return vbmq_cpuset_equal(&d->odd_tasks[i].affinity, &e->found);
+	return false;
+}
+
+static bool polling_is_back(const struct vbmq_track *track, uint32_t domain, const struct vbmq_undo_entry *e)
+{
+	const struct vbmq_track_thread *th = vbmq_track_thread(track, domain, VBMQ_THREAD_IOTHREAD, e->id);
+
+	return !th || th->gone ||
+	       (th->polling.max_ns == e->polling.max_ns && th->polling.grow == e->polling.grow &&
+		th->polling.shrink == e->polling.shrink && th->polling.mode == e->polling.mode);
+}
+
+static bool map_is_back(const struct vbmq_track *track, uint32_t domain, const struct vbmq_undo_entry *e)
+{
+	const struct vbmq_track_disk *disk = vbmq_track_disk(track, domain, e->target);
+
+	return !disk || disk->n_map != e->n_map || memcmp(disk->map, e->map, e->n_map * sizeof(*e->map)) == 0;
+}
+
+static bool added_is_gone(const struct vbmq_track *track, uint32_t domain, uint32_t id)
+{
+	const struct vbmq_track_thread *th = vbmq_track_thread(track, domain, VBMQ_THREAD_IOTHREAD, id);
+
+	return !th || th->gone;
+}
+
+static bool has_tasks(const struct vbmq_undo *u, const char *uuid)
+{
+	for (size_t i = 0; i < u->n_entries; i++)
+		if (u->entries[i].kind == VBMQ_UNDO_TASK && strcmp(u->entries[i].uuid, uuid) == 0)
+			return true;
+	return false;
+}
+
+static void settle_entry(const struct vbmq_track *track, uint32_t domain, struct vbmq_undo_entry *e)
+{
+	const struct vbmq_track_thread *th = vbmq_track_thread(track, domain, e->thread, e->id);
+
+	if (e->kind != VBMQ_UNDO_AFFINITY || !th || th->gone || !th->known)
+		return;
+	e->applied = th->cpus;
+	e->exclusive = th->exclusive;
+	e->settled = true;
+}
+
+void vbmq_settle_restored(struct vbmq_undo *u, const struct vbmq_track *track, const char *uuid,
+			  const struct vbmq_step *steps, const struct vbmq_step_result *results, size_t n_steps)
+{
+	/* from the end: an emulator's own entry comes before, and may go only after, those of its odd tasks */
+	for (size_t i = u->n_entries; i-- > 0;) {
+		struct vbmq_undo_entry *e = &u->entries[i];
+		uint32_t d = 0;
+		bool back = false;
+
+		while (d < track->snapshot->n_domains && strcmp(track->snapshot->domains[d]->uuid, e->uuid) != 0)
+			d++;
+		if (d == track->snapshot->n_domains || (uuid && strcmp(uuid, e->uuid) != 0) ||
+		    vbmq_undo_standing(u, e, track->snapshot->domains[d]) != VBMQ_UNDO_CURRENT)
+			continue;
+		switch (e->kind) {
+		case VBMQ_UNDO_AFFINITY:
+			back = affinity_is_back(track, d, e) &&
+			       (e->thread != VBMQ_THREAD_EMULATOR || !has_tasks(u, e->uuid));
+			break;
+		case VBMQ_UNDO_TASK:
+			back = task_is_back(track, d, e, steps, results, n_steps);
+			break;
+		case VBMQ_UNDO_POLLING:
+			back = polling_is_back(track, d, e);
+			break;
+		case VBMQ_UNDO_ADDED:
+			back = added_is_gone(track, d, e->id);
+			break;
+		case VBMQ_UNDO_MAP:
+			back = map_is_back(track, d, e);
+			break;
+		}
+		if (back)
+			vbmq_undo_drop(u, e);
+		else
+			settle_entry(track, d, e);
+	}
+}
