@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+#include "cli.h"
+#include "core/plan.h"
+#include "core/snapshot.h"
+#include "core/undo.h"
+
+/*
+ * Where a verb's snapshot comes from: vbmqd (default), libvirt and /proc directly (--direct), a captured file (--snapshot),
+ * or a described host (--host, --domain, --device). The plan is computed here from it: the planner is pure, so the daemon and
+ * we get the same one, with the same id.
+ */
+
+struct cli_source {
+	struct vbmq_snapshot *snapshot;
+	struct vbmq_policy policy; /* --policy, else the snapshot's, else the defaults */
+	bool has_policy; /* policy is to be freed */
+	struct vbmq_plan *plan; /* set by cli_source_plan() */
+	char *origin; /* "vbmqd", "libvirt", file name: for headings */
+};
+
+/* 0 or an exit code after a message. */
+int cli_source_load(struct cli *cli, struct cli_source *ret);
+int cli_source_plan(struct cli_source *source);
+void cli_source_done(struct cli_source *source);
+
+/* --policy FILE on top of *policy (already initialised); no option: nothing. */
+int cli_load_policy(const struct cli *cli, struct vbmq_policy *policy);
+
+/* --direct: connects, reads the undo record below run_dir (none: an empty one), captures. */
+struct vbmq_virt;
+int cli_direct_open(const struct cli *cli, struct vbmq_virt **ret);
+int cli_direct_undo(const struct cli *cli, struct vbmq_undo **ret);
+int cli_direct_snapshot(const struct cli *cli, struct vbmq_virt *v, const struct vbmq_undo *undo,
+			const struct vbmq_policy *policy, struct vbmq_snapshot **ret);
