@@ -1,13 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-/* vbmqd.conf (INI, by inih): host policy and the daemon's own settings. Bytes in, no files. */
+/*
+ * vbmqd.conf (INI, by inih): host policy and the daemon's own settings. Bytes in, no files.
+ *
+ * Lines are "key = value" (or "key: value") below "[daemon]" or "[policy]"; '#' and ';' start a comment line, " ;" one at
+ * the end of a line. White space at both ends of a line means nothing: there are no continuation lines. A key stands once
+ * in a file; only CPU lists may be repeated, they add up, and an empty value clears what earlier lines and files said.
+ */
 
 #include <stddef.h>
 
 #include "core/policy.h"
 
 #define VBMQ_CONF_MAX (1024u * 1024u)
+#define VBMQ_CONF_LINE_MAX 190u /* bytes between the white space at both ends; inih has 200 for all of it */
 
 struct vbmq_conf {
 	/* [daemon] */
@@ -23,11 +30,29 @@ struct vbmq_conf {
 };
 
 void vbmq_conf_init(struct vbmq_conf *c); /* the defaults; uri allocated lazily: NULL means qemu:///system */
-void vbmq_conf_done(struct vbmq_conf *c);
+void vbmq_conf_done(struct vbmq_conf *c); /* frees what it owns, back to the defaults */
+int vbmq_conf_copy(const struct vbmq_conf *from, struct vbmq_conf *ret); /* 0 or -ENOMEM */
 
-/* Reads one file's bytes on top of *c (call for vbmqd.conf, then for each vbmqd.conf.d/ file in order). Unknown sections or keys,
- * bad values: -EINVAL, "FILE:LINE: ...", and *c is as before. */
+/* Reads one file's bytes on top of *c (call for vbmqd.conf, then for each vbmqd.conf.d/ file in order). Unknown sections or
+ * keys, bad values, NUL bytes, lines that are too long: -EINVAL, "FILE:LINE: ...", and *c is as before. */
 int vbmq_conf_parse(const char *name, const char *text, size_t len, struct vbmq_conf *c, struct vbmq_err *err);
 
-/* The effective configuration as a file that parses to the same; caller frees. */
+/* The effective configuration as a file that parses to the same on top of the defaults; caller frees. -EINVAL for a uri
+ * that cannot be written as a line. */
 int vbmq_conf_format(const struct vbmq_conf *c, char **ret, struct vbmq_err *err);
+
+/* --- the table of keys: parsing, formatting, the shipped file and the manual all come from it -------------------------- */
+
+struct vbmq_conf_key {
+	const char *section; /* "daemon" or "policy" */
+	const char *name;
+	const char *fallback; /* the default, as it would be written; "" : nothing */
+	const char *range; /* what may be written, for people: "auto | 1..256" */
+	const char *help; /* one or two sentences */
+};
+
+size_t vbmq_conf_n_keys(void);
+const struct vbmq_conf_key *vbmq_conf_key(size_t index); /* sections together, in the order of the shipped file */
+
+/* The shipped vbmqd.conf: every key as a comment with its help, range and default. Caller frees. */
+int vbmq_conf_example(char **ret, struct vbmq_err *err);

@@ -7,7 +7,6 @@
 #include "codec/json_parts.h"
 #include "util/err.h"
 
-#define THREADS_LIMIT (VBMQ_VCPUS_MAX + VBMQ_IOTHREADS_MAX + 1u)
 #define ALIAS_LIMIT 255u
 #define SOURCE_LIMIT 65536u /* a path is 4096 bytes at most, but network sources can be longer */
 #define POLLING_UNKNOWN UINT64_MAX
@@ -186,10 +185,10 @@ void vbmq_json_domain(struct vbmq_json *v, struct vbmq_domain *ret)
 		vbmq_json_wish(&m, &ret->wish);
 	read_caps(v, &ret->caps);
 	m = vbmq_json_need(v, "threads");
-	n = vbmq_json_array(&m, 0, THREADS_LIMIT);
+	n = vbmq_json_array(&m, 0, VBMQ_JSON_THREADS_MAX);
 	for (size_t i = 0; i < n && v->reader->code == 0; i++) {
 		struct vbmq_json item = vbmq_json_item(&m, i);
-		struct vbmq_thread *t = vbmq_json_add(v->reader, ret->threads, ret->n_threads, THREADS_LIMIT);
+		struct vbmq_thread *t = vbmq_json_add(v->reader, ret->threads, ret->n_threads, VBMQ_JSON_THREADS_MAX);
 
 		if (t)
 			read_thread(&item, t);

@@ -10,6 +10,9 @@
 #include "core/plan.h"
 #include "core/snapshot.h"
 
+/* Threads of one domain, those to be added included. */
+#define VBMQ_JSON_THREADS_MAX (VBMQ_VCPUS_MAX + 2u * VBMQ_IOTHREADS_MAX + 1u)
+
 /* json_policy.c. *ret of the readers must be initialised (VBMQ_WISH_INIT, vbmq_policy_init()). */
 json_t *vbmq_json_wish_new(struct vbmq_json_writer *w, const struct vbmq_wish *wish);
 void vbmq_json_wish(struct vbmq_json *v, struct vbmq_wish *ret);
