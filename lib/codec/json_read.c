@@ -86,7 +86,7 @@ int vbmq_json_load(struct vbmq_json_reader *r, const char *text, size_t len, siz
 		return r->code;
 	root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &e);
 	if (!root) {
-		if (json_error_code(&e) == json_error_out_of_memory)
+		if (e.text[0] == '\0' || json_error_code(&e) == json_error_out_of_memory) /* often without a word */
 			latch(r, vbmq_err_oom(r->err));
 		else
 			latch(r, vbmq_err_set(r->err, -EINVAL, "%s:%d:%d: %s", r->name, e.line, e.column, e.text));

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "models.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/array.h"
+
+/* --- plan --------------------------------------------------------------------------------------------------------- */
+
+static struct vbmq_place_thread *place(struct vbmq_place_domain *d, enum vbmq_thread_kind kind, uint32_t id,
+				       const char *cpus)
+{
+	struct vbmq_place_thread *t = vbmq_array_add(d->threads, d->n_threads, 100);
+
+	model_must(t, "no memory");
+	t->kind = kind;
+	t->id = id;
+	t->cpus = model_cpus(cpus);
+	return t;
+}
+
+static void place_threads(struct vbmq_place_domain *d)
+{
+	struct vbmq_place_thread *t;
+
+	place(d, VBMQ_THREAD_VCPU, 0, "0-1,4-5")->planned = true;
+	place(d, VBMQ_THREAD_VCPU, 1, "0");
+	t = place(d, VBMQ_THREAD_IOTHREAD, 1, "2");
+	t->planned = t->exclusive = true;
+	t->has_polling = true;
+	t->polling = (struct vbmq_polling){ 1000000, 1000, 1, VBMQ_POLL_UNSAID };
+	t->why = (struct vbmq_why){ .known = true,
+				    .cost = { 11, 2, 0, 1 },
+				    .nearness = VBMQ_NEAR_NODE,
+				    .from_device = 21,
+				    .from_memory = 10,
+				    .has_next = true,
+				    .next_cpus = model_cpus("3,7"),
+				    .next_cost = { 11, 5, 1, 0 } };
+	t = place(d, VBMQ_THREAD_IOTHREAD, 2, "3");
+	t->planned = t->exclusive = t->to_add = true;
+	t->why = (struct vbmq_why){ .known = true, .nearness = VBMQ_NEAR_CORE };
+	t = place(d, VBMQ_THREAD_IOTHREAD, 3, "0-1");
+	t->planned = t->to_remove = true;
+	place(d, VBMQ_THREAD_EMULATOR, 0, "0-1")->planned = true;
+}
+
+static void place_disks(struct vbmq_place_domain *d)
+{
+	for (uint32_t i = 0; i < 2; i++) {
+		struct vbmq_place_disk *disk = vbmq_array_add(d->disks, d->n_disks, 10);
+
+		model_must(disk, "no memory");
+		strcpy(disk->target, i ? "vdb" : "vda");
+		disk->remap = i == 0;
+		disk->at_next_start = i == 1;
+		for (uint32_t q = 0; q < 2; q++) {
+			struct vbmq_place_queue *queue = vbmq_array_add(disk->queues, disk->n_queues, 10);
+
+			model_must(queue, "no memory");
+			queue->iothread = q + 1;
+			queue->vcpus = i ? VBMQ_CPUSET_EMPTY : vbmq_cpuset_of(q);
+		}
+	}
+}
+
+static struct vbmq_step *add_step(struct vbmq_plan *p, enum vbmq_step_op op, enum vbmq_thread_kind kind, uint32_t id,
+				  const char *cpus)
+{
+	struct vbmq_step *s = vbmq_array_add(p->steps, p->n_steps, 100);
+
+	model_must(s, "no memory");
+	s->op = op;
+	s->kind = kind;
+	s->id = id;
+	s->cpus = model_cpus(cpus);
+	return s;
+}
+
+static void add_steps(struct vbmq_plan *p)
+{
+	struct vbmq_step *s;
+
+	add_step(p, VBMQ_STEP_ADD_IOTHREAD, VBMQ_THREAD_IOTHREAD, 2, "");
+	add_step(p, VBMQ_STEP_PIN, VBMQ_THREAD_EMULATOR, 0, "0")->interim = true;
+	add_step(p, VBMQ_STEP_PIN, VBMQ_THREAD_VCPU, 0, "0-1,4-5")->domain = 1;
+	add_step(p, VBMQ_STEP_PIN, VBMQ_THREAD_IOTHREAD, 1, "2")->exclusive = true;
+	s = add_step(p, VBMQ_STEP_SET_POLLING, VBMQ_THREAD_IOTHREAD, 1, "");
+	s->polling = (struct vbmq_polling){ 1000000, 1000, 1, VBMQ_POLL_DEDICATED };
+	s = add_step(p, VBMQ_STEP_MAP_QUEUES, VBMQ_THREAD_IOTHREAD, 0, "");
+	strcpy(s->target, "vda");
+	s->n_map = 2;
+	s->map = calloc(2, sizeof(*s->map));
+	model_must(s->map, "no memory");
+	s->map[0] = 2;
+	s->map[1] = 1;
+	add_step(p, VBMQ_STEP_DEL_IOTHREAD, VBMQ_THREAD_IOTHREAD, 3, "");
+}
+
+struct vbmq_plan *model_plan(void)
+{
+	struct vbmq_plan *p = calloc(1, sizeof(*p));
+	struct vbmq_place_domain *d;
+
+	model_must(p, "no memory");
+	p->placement = calloc(1, sizeof(*p->placement));
+	model_must(p->placement, "no memory");
+	strcpy(p->id, "0123456789abcdef0123456789abcdef");
+	p->placement->shared = model_cpus("0-1,4-5");
+	p->placement->dedicated = model_cpus("2-3,6");
+	p->placement->infeasible = true;
+	for (int i = 0; i < 2; i++) {
+		d = vbmq_array_add(p->placement->domains, p->placement->n_domains, 10);
+		model_must(d, "no memory");
+		d->name = model_copy(i ? "web \"ü\"" : "db1");
+		strcpy(d->uuid, i ? MODEL_UUID_2 : MODEL_UUID_1);
+		d->capability = i ? VBMQ_PIN_POLL : VBMQ_LIVE_MAP;
+		d->managed = i == 0;
+		d->priority = i ? 0 : -10;
+	}
+	d = p->placement->domains;
+	place_threads(d);
+	place_disks(d);
+	model_must(
+		vbmq_diag_add(&d->diags, VBMQ_DIAG_FEWER_IOTHREADS, VBMQ_ERROR, "db1", "%s", "Two \"of\" four.\n") ==
+				0 &&
+			vbmq_diag_add(&d->diags, VBMQ_DIAG_REMOTE_NODE, VBMQ_WARNING, "db1/iothread1", "Far.") == 0 &&
+			vbmq_diag_add(&p->placement->diags, VBMQ_DIAG_PIN_CONFLICT, VBMQ_INFO, "host", "Meets.") == 0,
+		"no memory");
+	add_steps(p);
+	return p;
+}
+
+/* --- report ------------------------------------------------------------------------------------------------------ */
+
+struct vbmq_report *model_report(const struct vbmq_plan *plan)
+{
+	struct vbmq_report *r = vbmq_report_new(plan);
+
+	model_must(r, "no memory");
+	for (size_t i = 0; i < r->n_results; i++)
+		r->results[i].outcome = (enum vbmq_outcome)(i % (VBMQ_OUTCOME_UNDO_FAILED + 1));
+	r->results[VBMQ_OUTCOME_FAILED].error = -ETIMEDOUT;
+	r->results[VBMQ_OUTCOME_FAILED].text = model_copy("the monitor does not answer, cut \xc3");
+	for (int kind = VBMQ_CHECK_OK; kind <= VBMQ_CHECK_POLLING; kind++) {
+		struct vbmq_check *c = vbmq_array_add(r->checks, r->n_checks, 100);
+
+		model_must(c, "no memory");
+		c->kind = (enum vbmq_check_kind)kind;
+		c->thread = kind == VBMQ_CHECK_OK ? VBMQ_THREAD_EMULATOR : VBMQ_THREAD_IOTHREAD;
+		c->id = 1;
+		c->want = model_cpus("2");
+		c->is = model_cpus("2-3");
+		c->is_disk = kind == VBMQ_CHECK_MAP;
+		strcpy(c->target, c->is_disk ? "vda" : "");
+		if (kind != VBMQ_CHECK_OK) {
+			c->text = model_copy("why");
+			r->n_bad_checks++;
+		}
+	}
+	r->n_domains_failed = 1;
+	return r;
+}
