@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # apt with a source list of our own: sourced by tools/deps and the scripts that make images.
 # The machine's own apt configuration is read, never written: every extra suite (backports, another

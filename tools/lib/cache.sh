@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # Helpers of the scripts that keep something in $VBMQ_CACHE: a lock a product, a work directory that goes on any exit.
 # Source after tools/lib/apt.sh.

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# /init of the test guest (tools/guest-image). The kernel command line says what to do, the serial console what came of it:
+# /init of the test guest (tools/guest-image). The kernel command line says what to do, the serial console what came of
+# it:
 #   vbmq.run=fio|dd|none|shell  what to run on every /dev/vd* (default: fio where it is in the image, else dd)
 #   vbmq.fio=RW,bs=4k,qd=8,jobs=N,engine=libaio  load for fio (default randread, one job a vCPU)
 #   vbmq.interval=SECONDS       how often rates are printed (default 2; 0: never)
