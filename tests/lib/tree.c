@@ -21,9 +21,9 @@
 
 static char *dup_bytes(const char *s, size_t n)
 {
-	char *copy = strndup(s, n);
+	char *copy = NULL;
 
-	assert_non_null(copy);
+	assert_true(asprintf(&copy, "%.*s", (int)n, s) >= 0);
 	return copy;
 }
 
@@ -38,56 +38,63 @@ static void make_parents(char *path)
 	}
 }
 
-static void write_value(FILE *f, const char *value, size_t n)
+static void write_value(FILE *f, const char *value)
 {
-	for (size_t i = 0; i < n; i++) {
-		if (value[i] == '\\' && i + 1 < n && value[i + 1] == 'n') {
+	for (; *value; value++) {
+		if (value[0] == '\\' && value[1] == 'n') {
 			fputc('\n', f);
-			i++;
+			value++;
 		} else {
-			fputc(value[i], f);
+			fputc(*value, f);
 		}
 	}
 	fputc('\n', f);
 }
 
-static void add_expect(struct tree *t, const char *line, size_t n)
+/* "PATH = WHAT" behind "? " */
+static void add_expect(struct tree *t, char *line)
 {
-	const char *sign = memmem(line, n, " = ", 3);
 	struct tree_expect *e = vbmq_array_add(t->expects, t->n_expects, 10000);
+	char *sign = strstr(line, " = ");
 
-	assert_non_null(sign);
 	assert_non_null(e);
+	if (!sign)
+		fail_msg("manifest line '? %s' expects nothing", line);
 	e->path = dup_bytes(line, (size_t)(sign - line));
-	e->what = dup_bytes(sign + 3, n - (size_t)(sign + 3 - line));
+	e->what = dup_bytes(sign + 3, strlen(sign + 3));
 }
 
-static void add_entry(struct tree *t, const char *line, size_t n)
+static void add_file(const char *path, const char *value)
 {
-	const char *sign = memmem(line, n, " = ", 3), *arrow = memmem(line, n, " -> ", 4), *end = sign ? sign : arrow;
-	_cleanup_free_ char *path = NULL, *target = NULL;
-	FILE *f;
+	FILE *f = fopen(path, "we");
 
-	if (!end && n > 2 && memcmp(line + n - 2, " =", 2) == 0) /* an empty file */
-		sign = end = line + n - 2;
-	else if (!end)
-		end = line + n;
-	assert_true(asprintf(&path, "%s%.*s", t->root, (int)(end - line), line) > 0);
-	make_parents(path);
-	if (sign) {
-		f = fopen(path, "w");
-		if (!f)
-			fail_msg("%s: %s", path, strerror(errno));
-		if (line + n > sign + 3)
-			write_value(f, sign + 3, n - (size_t)(sign + 3 - line));
-		assert_int_equal(fclose(f), 0);
-	} else if (arrow) {
-		target = dup_bytes(arrow + 4, n - (size_t)(arrow + 4 - line));
-		if (symlink(target, path) < 0)
-			fail_msg("link %s: %s", path, strerror(errno));
-	} else if (line[n - 1] != '/') {
-		fail_msg("manifest line '%.*s' is neither value, link nor directory", (int)n, line);
+	if (!f) {
+		fail_msg("%s: %s", path, strerror(errno));
+		return;
 	}
+	if (*value)
+		write_value(f, value);
+	assert_int_equal(fclose(f), 0);
+}
+
+/* "PATH = VALUE", "PATH =", "PATH -> TARGET", "PATH/" */
+static void add_entry(struct tree *t, char *line)
+{
+	char *sign = strstr(line, " ="), *arrow = strstr(line, " -> ");
+	_cleanup_free_ char *path = NULL;
+
+	if (sign)
+		*sign = '\0';
+	else if (arrow)
+		*arrow = '\0';
+	else if (line[strlen(line) - 1] != '/')
+		fail_msg("manifest line '%s' is neither value, link nor directory", line);
+	assert_true(asprintf(&path, "%s%s", t->root, line) > 0);
+	make_parents(path);
+	if (sign)
+		add_file(path, sign + 2 + (sign[2] == ' '));
+	else if (arrow && symlink(arrow + 4, path) < 0)
+		fail_msg("link %s: %s", path, strerror(errno));
 }
 
 struct tree *tree_from_text(const char *text)
@@ -100,13 +107,14 @@ struct tree *tree_from_text(const char *text)
 	assert_non_null(mkdtemp(t->root));
 	while (*text) {
 		size_t n = strcspn(text, "\n");
+		_cleanup_free_ char *line = dup_bytes(text, n);
 
-		if (n && text[0] == '/')
-			add_entry(t, text, n);
-		else if (n > 2 && text[0] == '?')
-			add_expect(t, text + 2, n - 2);
-		else if (n && text[0] != '#')
-			fail_msg("manifest line '%.*s' is of no known form", (int)n, text);
+		if (line[0] == '/')
+			add_entry(t, line);
+		else if (strncmp(line, "? ", 2) == 0)
+			add_expect(t, line + 2);
+		else if (n && line[0] != '#')
+			fail_msg("manifest line '%s' is of no known form", line);
 		text += n + (text[n] == '\n');
 	}
 	return t;
