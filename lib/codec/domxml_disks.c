@@ -271,6 +271,23 @@ static int read_source(struct vbmq_domxml *x, xmlNode *node, struct vbmq_disk *d
 	return 0;
 }
 
+/* The estimate counts vCPUs 0, 1, 2...; where offline ones lie between, the n-th online one is meant. */
+static void estimate_vcpus(struct vbmq_domxml *x, struct vbmq_disk *disk)
+{
+	const struct vbmq_thread *vcpus = x->d->threads; /* they come first, by id */
+
+	vbmq_disk_estimate_vcpus(disk, x->d->n_vcpus);
+	if (vcpus[x->d->n_vcpus - 1].id == x->d->n_vcpus - 1)
+		return;
+	for (size_t q = 0; q < disk->n_queues; q++) {
+		struct vbmq_cpuset counted = disk->queues[q].vcpus, *ids = &disk->queues[q].vcpus;
+
+		*ids = VBMQ_CPUSET_EMPTY;
+		for (int n = vbmq_cpuset_next(&counted, 0); n >= 0; n = vbmq_cpuset_next(&counted, (unsigned)n + 1))
+			vbmq_cpuset_add(ids, vcpus[n].id);
+	}
+}
+
 static int read_disk(struct vbmq_domxml *x, xmlNode *node, const char *target, struct vbmq_err *err)
 {
 	struct vbmq_disk *disk;
@@ -287,7 +304,7 @@ static int read_disk(struct vbmq_domxml *x, xmlNode *node, const char *target, s
 	if (r >= 0)
 		r = read_driver(x, node, disk, err);
 	if (r >= 0)
-		vbmq_disk_estimate_vcpus(disk, x->d->n_vcpus);
+		estimate_vcpus(x, disk);
 	return r;
 }
 

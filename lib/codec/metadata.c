@@ -107,21 +107,8 @@ static bool is_target(const char *text)
 	return strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") == n;
 }
 
-/* White space around words and numbers means nothing, as in the schema. */
-static char *trim(char *text)
+static int parse_value(const struct rule *rule, const char *value, size_t at, struct values *ret)
 {
-	size_t n;
-
-	text += strspn(text, " \t\r\n");
-	n = strlen(text);
-	while (n && strchr(" \t\r\n", text[n - 1]))
-		text[--n] = '\0';
-	return text;
-}
-
-static int parse_value(const struct rule *rule, char *text, size_t at, struct values *ret)
-{
-	const char *value = rule->kind == RULE_TARGET ? text : trim(text);
 	uint32_t count;
 	int r = 0;
 

@@ -77,6 +77,9 @@ void vbmq_xml_clean_message(const char *message, char *ret, size_t cap)
 	n = strlen(ret);
 	while (n && (ret[n - 1] == '\n' || ret[n - 1] == ' '))
 		ret[--n] = '\0';
+	for (char *p = ret; *p; p++)
+		if (*p == '\n')
+			*p = ' ';
 }
 
 /* The first error is the cause, the following ones are its echo. */
