@@ -20,7 +20,6 @@
 #define PATIENCE_USEC UINT64_C(2000000) /* afterwards the user is told that it goes on */
 #define DOCUMENT_MAX (64 * 1024 * 1024)
 
-
 static int open_bus(const struct cli *cli, sd_bus **ret)
 {
 	_cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;

@@ -12,7 +12,6 @@
 #include "output.h"
 #include "util/cleanup.h"
 
-
 static const char *text(const json_t *object, const char *key)
 {
 	const char *s = json_string_value(json_object_get(object, key));

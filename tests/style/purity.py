@@ -10,7 +10,7 @@ import sys
 
 NM, CORE, UTIL = sys.argv[1:4]
 ALLOWED = {"malloc", "calloc", "realloc", "reallocarray", "free", "memcpy", "memmove", "memset", "memcmp", "strcmp", "strncmp",
-           "strlen", "strdup", "strchr", "strrchr", "strstr", "qsort", "qsort_r", "bsearch", "__stack_chk_fail",
+           "strlen", "strnlen", "strdup", "strchr", "strrchr", "strstr", "qsort", "qsort_r", "bsearch", "__stack_chk_fail",
            "__memcpy_chk", "__memmove_chk", "__memset_chk", "__strcpy_chk", "_GLOBAL_OFFSET_TABLE_", "__assert_fail"}
 # What util may offer but core must not use: files.
 UTIL_IMPURE = re.compile(r"^vbmq_file_")

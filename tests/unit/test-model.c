@@ -328,11 +328,16 @@ static void diagnostics(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(host_is_sorted_and_indexed), cmocka_unit_test(host_says_what_is_wrong),
-		cmocka_unit_test(snapshot_is_sorted),	      cmocka_unit_test(snapshot_says_what_is_wrong),
-		cmocka_unit_test(domain_copies_are_deep),     cmocka_unit_test(completion_vcpus),
-		cmocka_unit_test(policy_layers),	      cmocka_unit_test(disk_wishes_stay_sorted),
-		cmocka_unit_test(capability_levels),	      cmocka_unit_test(diagnostics),
+		cmocka_unit_test(host_is_sorted_and_indexed),
+		cmocka_unit_test(host_says_what_is_wrong),
+		cmocka_unit_test(snapshot_is_sorted),
+		cmocka_unit_test(snapshot_says_what_is_wrong),
+		cmocka_unit_test(domain_copies_are_deep),
+		cmocka_unit_test(completion_vcpus),
+		cmocka_unit_test(policy_layers),
+		cmocka_unit_test(disk_wishes_stay_sorted),
+		cmocka_unit_test(capability_levels),
+		cmocka_unit_test(diagnostics),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
