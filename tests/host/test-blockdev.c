@@ -43,6 +43,25 @@ static void check(const struct tree *t, const char *manifest, const struct tree_
 		fail_msg("%s: %s: node is %s, expected %s", manifest, e->path, got, e->what);
 }
 
+static size_t check_manifest(const char *path)
+{
+	struct tree *t = tree_from_file(path);
+	size_t n = t->n_expects;
+
+	assert_true(n > 0);
+	for (size_t i = 0; i < n; i++)
+		check(t, path, &t->expects[i]);
+	tree_free(t);
+	return n;
+}
+
+static const char *arg_manifest;
+
+static void test_argument(void **state)
+{
+	check_manifest(arg_manifest);
+}
+
 static void test_manifests(void **state)
 {
 	DIR *dir = opendir(VBMQ_TEST_DATA "/sysfs");
@@ -53,18 +72,12 @@ static void test_manifests(void **state)
 	while ((entry = readdir(dir))) {
 		const char *dot = strrchr(entry->d_name, '.');
 		char path[4096];
-		struct tree *t;
 
 		if (!dot || strcmp(dot, ".txt") != 0)
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", VBMQ_TEST_DATA "/sysfs", entry->d_name);
-		t = tree_from_file(path);
-		assert_true(t->n_expects > 0);
-		for (size_t i = 0; i < t->n_expects; i++)
-			check(t, entry->d_name, &t->expects[i]);
+		n_checks += check_manifest(path);
 		n_files++;
-		n_checks += t->n_expects;
-		tree_free(t);
 	}
 	closedir(dir);
 	print_message("# %zu manifests, %zu paths\n", n_files, n_checks);
@@ -212,13 +225,19 @@ static void test_live(void **state)
 		skip();
 }
 
-int main(void)
+/* With an argument: that manifest only. */
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_manifests), cmocka_unit_test(test_depth), cmocka_unit_test(test_device_node),
 		cmocka_unit_test(test_confined),  cmocka_unit_test(test_live),
 	};
+	const struct CMUnitTest one[] = { cmocka_unit_test(test_argument) };
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
+	if (argc > 1) {
+		arg_manifest = argv[1];
+		return cmocka_run_group_tests(one, NULL, NULL);
+	}
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
