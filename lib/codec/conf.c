@@ -97,12 +97,13 @@ static int parse_number(const struct vbmq_conf_entry *e, const char *value, void
 	}
 }
 
-static int parse_uri(const char *value, char **field)
+static int parse_uri(const char *value, char **field, struct vbmq_err *cause)
 {
+	int r = vbmq_conf_check_uri(value, cause);
 	char *copy;
 
-	if (!*value)
-		return -EINVAL;
+	if (r < 0)
+		return r;
 	copy = strdup(value);
 	if (!copy)
 		return -ENOMEM;
@@ -134,7 +135,7 @@ static int parse_value(const struct vbmq_conf_entry *e, const char *value, struc
 
 	switch (e->type) {
 	case VBMQ_CONF_URI:
-		return parse_uri(value, field);
+		return parse_uri(value, field, cause);
 	case VBMQ_CONF_BOOL:
 		return vbmq_parse_bool(value, field);
 	case VBMQ_CONF_FLAG:
@@ -163,6 +164,35 @@ _Static_assert(sizeof(enum vbmq_exclusive) == sizeof(int) && sizeof(enum vbmq_po
 static bool is_space(char c)
 {
 	return c == ' ' || c == '\t' || c == '\r' || c == '\v' || c == '\f';
+}
+
+static bool is_section(const char *name, size_t len)
+{
+	for (size_t i = 0; i < vbmq_conf_n_entries; i++) {
+		const char *section = vbmq_conf_entries[i].key.section;
+
+		if (strlen(section) == len && memcmp(section, name, len) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* inih says nothing about sections without keys and ignores what follows the bracket. */
+static void check_section(struct parser *p, const char *line)
+{
+	const char *stop = strchr(line, ']'), *rest;
+
+	if (!stop)
+		return; /* inih's to refuse */
+	rest = stop + 1;
+	while (is_space(*rest))
+		rest++;
+	if (!is_section(line + 1, (size_t)(stop - line - 1)))
+		p->code = vbmq_err_set(p->err, -EINVAL,
+				       "%s:%u: section %.*s is not known, only [daemon] and [policy] are", p->name,
+				       p->line, (int)(stop - line + 1), line);
+	else if (*rest && *rest != ';')
+		p->code = vbmq_err_set(p->err, -EINVAL, "%s:%u: '%s' after the section's name", p->name, p->line, rest);
 }
 
 /* An fgets() for inih: whole lines, without white space at the ends. */
@@ -195,29 +225,22 @@ static char *read_line(char *buf, int size, void *stream)
 	}
 	memcpy(buf, start, len);
 	buf[len] = '\0';
-	return buf;
+	if (buf[0] == '[')
+		check_section(p, buf);
+	return p->code == 0 ? buf : NULL;
 }
 
 static const struct vbmq_conf_entry *find_key(struct parser *p, const char *section, const char *name)
 {
-	bool section_known = false;
-
 	for (size_t i = 0; i < vbmq_conf_n_entries; i++) {
 		const struct vbmq_conf_key *key = &vbmq_conf_entries[i].key;
 
-		if (strcmp(key->section, section) != 0)
-			continue;
-		section_known = true;
-		if (strcmp(key->name, name) == 0)
+		if (strcmp(key->section, section) == 0 && strcmp(key->name, name) == 0)
 			return &vbmq_conf_entries[i];
 	}
 	if (!*section)
 		p->code = vbmq_err_set(p->err, -EINVAL, "%s:%u: '%s' stands before any section ([daemon] or [policy])",
 				       p->name, p->line, name);
-	else if (!section_known)
-		p->code = vbmq_err_set(p->err, -EINVAL,
-				       "%s:%u: section [%s] is not known, only [daemon] and [policy] are", p->name,
-				       p->line, section);
 	else
 		p->code = vbmq_err_set(p->err, -EINVAL, "%s:%u: there is no key '%s' in [%s]", p->name, p->line, name,
 				       section);

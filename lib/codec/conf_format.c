@@ -91,27 +91,11 @@ static void add_value(struct vbmq_strbuf *b, const struct vbmq_conf_entry *e, co
 	}
 }
 
-/* A uri that did not come from a file may be anything. */
-static int check_uri(const char *uri, struct vbmq_err *err)
-{
-	size_t n = uri ? strlen(uri) : 1;
-
-	if (!uri)
-		return 0;
-	if (n == 0 || n > VBMQ_CONF_LINE_MAX - strlen("uri="))
-		return vbmq_err_set(err, -EINVAL, "uri: it has %zu bytes, 1..%zu can be written", n,
-				    VBMQ_CONF_LINE_MAX - strlen("uri="));
-	for (size_t i = 0; i < n; i++)
-		if ((unsigned char)uri[i] <= ' ')
-			return vbmq_err_set(err, -EINVAL, "uri: white space or control characters cannot be written");
-	return 0;
-}
-
 int vbmq_conf_format(const struct vbmq_conf *c, char **ret, struct vbmq_err *err)
 {
 	struct vbmq_strbuf b = VBMQ_STRBUF_INIT;
 	const char *section = "";
-	int r = check_uri(c->uri, err);
+	int r = c->uri ? vbmq_conf_check_uri(c->uri, err) : 0;
 	char *text;
 
 	if (r < 0)

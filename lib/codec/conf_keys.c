@@ -2,8 +2,12 @@
 
 #include "codec/conf_keys.h"
 
+#include <errno.h>
+#include <string.h>
+
 #include "codec/json_policy.h"
 #include "util/cleanup.h"
+#include "util/err.h"
 
 static const char *const mode_words[] = { "manage", "observe", NULL };
 static const char *const default_words[] = { "off", "manage", NULL };
@@ -92,4 +96,16 @@ size_t vbmq_conf_n_keys(void)
 const struct vbmq_conf_key *vbmq_conf_key(size_t index)
 {
 	return index < vbmq_conf_n_entries ? &vbmq_conf_entries[index].key : NULL;
+}
+
+int vbmq_conf_check_uri(const char *uri, struct vbmq_err *err)
+{
+	const size_t n = strlen(uri), room = VBMQ_CONF_LINE_MAX - strlen("uri=");
+
+	if (n == 0 || n > room)
+		return vbmq_err_set(err, -EINVAL, "a URI of %zu bytes, allowed are 1..%zu", n, room);
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)uri[i] <= ' ' || uri[i] == 0x7f)
+			return vbmq_err_set(err, -EINVAL, "a URI has no white space or control characters");
+	return 0;
 }

@@ -8,6 +8,8 @@
 
 #include "codec/conf.h"
 
+struct vbmq_err;
+
 enum vbmq_conf_type {
 	VBMQ_CONF_URI, /* char *, NULL: the default */
 	VBMQ_CONF_BOOL, /* bool, yes | no */
@@ -32,3 +34,6 @@ struct vbmq_conf_entry {
 
 extern const struct vbmq_conf_entry vbmq_conf_entries[];
 extern const size_t vbmq_conf_n_entries;
+
+/* Whether a uri can stand in a line: -EINVAL if not. */
+int vbmq_conf_check_uri(const char *uri, struct vbmq_err *err);
