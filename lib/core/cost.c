@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "core/cost.h"
+
+#define NUMA_BITS 30u
+#define LOCALITY_BITS 40u
+#define MOVES_BITS 20u
+#define FRAGMENT_BITS 36u
+#define SUM_BITS 12u /* room for adding 4096 of them */
+
+int vbmq_cost_compare(const struct vbmq_cost *a, const struct vbmq_cost *b)
+{
+	if (a->numa != b->numa)
+		return a->numa < b->numa ? -1 : 1;
+	if (a->locality != b->locality)
+		return a->locality < b->locality ? -1 : 1;
+	if (a->moves != b->moves)
+		return a->moves < b->moves ? -1 : 1;
+	if (a->fragment != b->fragment)
+		return a->fragment < b->fragment ? -1 : 1;
+	return 0;
+}
+
+static uint64_t add(uint64_t a, uint64_t b)
+{
+	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
+}
+
+struct vbmq_cost vbmq_cost_add(const struct vbmq_cost *a, const struct vbmq_cost *b)
+{
+	return (struct vbmq_cost){
+		.numa = add(a->numa, b->numa),
+		.locality = add(a->locality, b->locality),
+		.moves = add(a->moves, b->moves),
+		.fragment = add(a->fragment, b->fragment),
+	};
+}
+
+static vbmq_cost_key clamp(uint64_t value, unsigned bits)
+{
+	uint64_t max = (UINT64_C(1) << (bits - SUM_BITS)) - 1;
+
+	return (vbmq_cost_key)(value < max ? value : max);
+}
+
+vbmq_cost_key vbmq_cost_pack(const struct vbmq_cost *c)
+{
+	vbmq_cost_key key = clamp(c->numa, NUMA_BITS);
+
+	key = key << LOCALITY_BITS | clamp(c->locality, LOCALITY_BITS);
+	key = key << MOVES_BITS | clamp(c->moves, MOVES_BITS);
+	return key << FRAGMENT_BITS | clamp(c->fragment, FRAGMENT_BITS);
+}
+
+uint32_t vbmq_cost_beyond(const struct vbmq_host *h, uint32_t node, uint32_t id)
+{
+	int to = vbmq_host_node_index(h, id);
+
+	if (to < 0 || (uint32_t)to == node)
+		return 0;
+	return vbmq_host_distance(h, node, (uint32_t)to) - VBMQ_DISTANCE_LOCAL;
+}
+
+uint32_t vbmq_cost_beyond_nearest(const struct vbmq_host *h, uint32_t node, const struct vbmq_cpuset *ids)
+{
+	uint32_t best = UINT32_MAX;
+
+	for (int id = vbmq_cpuset_next(ids, 0); id >= 0; id = vbmq_cpuset_next(ids, (unsigned)id + 1)) {
+		uint32_t d = vbmq_cost_beyond(h, node, (uint32_t)id);
+
+		if (d < best)
+			best = d;
+	}
+	return best == UINT32_MAX ? 0 : best;
+}
+
+bool vbmq_cost_is_fixed(const struct vbmq_host *h, const struct vbmq_cpuset *place)
+{
+	int first = vbmq_cpuset_next(place, 0);
+	const struct vbmq_core *core = first < 0 ? NULL : vbmq_host_core_of(h, (unsigned)first);
+
+	return core && vbmq_cpuset_is_subset(place, &h->l3s[core->l3].cpus);
+}
+
+uint32_t vbmq_cost_near(const struct vbmq_host *h, uint32_t core, const struct vbmq_cpuset *place)
+{
+	uint32_t weight = vbmq_cost_is_fixed(h, place) ? VBMQ_COST_FIXED : VBMQ_COST_FLOATING;
+	int here = vbmq_cpuset_next(&h->cores[core].cpus, 0);
+	uint32_t sum = 0, n = 0;
+
+	for (int c = vbmq_cpuset_next(place, 0); c >= 0; c = vbmq_cpuset_next(place, (unsigned)c + 1)) {
+		sum += (uint32_t)vbmq_host_nearness(h, (unsigned)here, (unsigned)c);
+		n++;
+	}
+	return n ? sum * weight / n : 0;
+}
+
+uint64_t vbmq_cost_fragment(bool spares_isolated, uint32_t slower, bool boot, uint32_t rank)
+{
+	if (slower > 63)
+		slower = 63;
+	return (uint64_t)!!spares_isolated << 20 | (uint64_t)slower << 14 | (uint64_t)!!boot << 13 | (rank & 0xfff);
+}

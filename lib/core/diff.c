@@ -1,0 +1,557 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * From the snapshot to the placement, by walking a copy of the present state there one safe step after the other.
+ *
+ * A mover is a planned thread. It sits when it is alone inside one core and is to go elsewhere: until it has left, nobody
+ * may come there (blocked CPUs). The order:
+ *   1. polling of threads that get no core of their own is put back to adaptive;
+ *   2. floating threads shrink to where they will float, less the blocked CPUs: now all places to be are free but for
+ *      threads that are on their way to a place of their own;
+ *   3. new I/O threads are added (they start where the emulator is, which has shrunk already);
+ *   4. exclusive moves, each when its place is free, following the places that become free; a cycle is opened by
+ *      parking one of its threads on the shared set;
+ *   5. floating threads spread to all of their target;
+ *   6. polling of exclusive threads, queue maps, removal.
+ * All questions are answered by counters per CPU, so the work is proportional to threads times the CPUs of their masks.
+ */
+
+#include "core/diff.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/array.h"
+#include "util/cleanup.h"
+#include "util/err.h"
+
+#define STEPS_MAX 10000000u
+
+struct mover {
+	uint32_t domain;
+	const struct vbmq_thread *was; /* NULL: to be added */
+	const struct vbmq_place_thread *to;
+	struct vbmq_cpuset now;
+	struct vbmq_cpuset area; /* exclusive: its CPUs and the siblings that stay idle for it */
+	struct vbmq_cpuset sits; /* CPUs where it blocks others until it leaves; empty: it does not sit */
+	bool pending; /* exclusive: not there yet */
+	bool parked; /* exclusive: waits on an interim place */
+	bool stuck; /* floating: all of its target is blocked */
+};
+
+struct walk {
+	const struct vbmq_snapshot *snapshot;
+	const struct vbmq_placement *placement;
+	struct mover *movers; /* by domain, kind, id */
+	size_t n_movers;
+	uint32_t *n_allowed; /* by CPU: movers that may run there at the start */
+	uint32_t *n_sitting; /* by CPU: movers that sit there */
+	uint32_t *n_in_way; /* by CPU: what keeps an exclusive thread from coming */
+	uint32_t *wanted_by; /* by lowest CPU of the area: first in want of it ... */
+	uint32_t *next_wanting; /* ... and by mover the next one */
+	uint32_t *queue; /* exclusive movers to look at */
+	size_t head, tail, size;
+	bool *queued;
+	struct vbmq_step *steps;
+	size_t n_steps;
+};
+
+#define NOBODY UINT32_MAX
+#define FOR_EACH_CPU(c, set) \
+	for (int c = vbmq_cpuset_next(set, 0); c >= 0; c = vbmq_cpuset_next(set, (unsigned)c + 1))
+
+void vbmq_steps_free(struct vbmq_step *steps, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free(steps[i].map);
+	free(steps);
+}
+
+static void walk_done(struct walk *w)
+{
+	vbmq_steps_free(w->steps, w->n_steps);
+	free(w->movers);
+	free(w->n_allowed);
+	free(w->next_wanting);
+	free(w->queue);
+	free(w->queued);
+}
+
+/* --- steps ------------------------------------------------------------------------------------------------------------ */
+
+static struct vbmq_step *add_step(struct walk *w, enum vbmq_step_op op, uint32_t domain, uint32_t id)
+{
+	struct vbmq_step *s = vbmq_array_add(w->steps, w->n_steps, STEPS_MAX);
+
+	if (s)
+		*s = (struct vbmq_step){ .op = op, .domain = domain, .kind = VBMQ_THREAD_IOTHREAD, .id = id };
+	return s;
+}
+
+static void stop_sitting(struct walk *w, struct mover *m)
+{
+	FOR_EACH_CPU(c, &m->sits)
+		w->n_sitting[c]--;
+	m->sits = VBMQ_CPUSET_EMPTY;
+}
+
+static int pin(struct walk *w, struct mover *m, const struct vbmq_cpuset *cpus, bool interim)
+{
+	struct vbmq_step *s = add_step(w, VBMQ_STEP_PIN, m->domain, m->to->id);
+
+	if (!s)
+		return -ENOMEM;
+	s->kind = m->to->kind;
+	s->cpus = *cpus;
+	s->exclusive = m->to->exclusive && !interim;
+	s->interim = interim;
+	m->now = *cpus;
+	return 0;
+}
+
+/* --- the state at the start ------------------------------------------------------------------------------------------- */
+
+static int collect(struct walk *w)
+{
+	const struct vbmq_placement *p = w->placement;
+	size_t n = 0;
+
+	for (size_t i = 0; i < p->n_domains; i++)
+		n += p->domains[i].n_threads;
+	w->movers = calloc(n + 1, sizeof(*w->movers));
+	w->next_wanting = calloc((n + 1), sizeof(*w->next_wanting));
+	w->queued = calloc(n + 1, sizeof(*w->queued));
+	w->size = n + 1;
+	w->queue = calloc(w->size, sizeof(*w->queue));
+	w->n_allowed = calloc((size_t)VBMQ_CPUS_MAX * 4, sizeof(*w->n_allowed));
+	if (!w->movers || !w->next_wanting || !w->queued || !w->queue || !w->n_allowed)
+		return -ENOMEM;
+	w->n_sitting = w->n_allowed + VBMQ_CPUS_MAX;
+	w->n_in_way = w->n_sitting + VBMQ_CPUS_MAX;
+	w->wanted_by = w->n_in_way + VBMQ_CPUS_MAX;
+	for (size_t i = 0; i < VBMQ_CPUS_MAX; i++)
+		w->wanted_by[i] = NOBODY;
+	for (uint32_t i = 0; i < p->n_domains; i++)
+		for (size_t j = 0; j < p->domains[i].n_threads; j++) {
+			const struct vbmq_place_thread *to = &p->domains[i].threads[j];
+			struct mover *m = &w->movers[w->n_movers];
+
+			if (!to->planned)
+				continue;
+			*m = (struct mover){ .domain = i, .to = to };
+			m->was = vbmq_domain_thread(w->snapshot->domains[i], to->kind, to->id);
+			if (m->was)
+				m->now = m->was->affinity;
+			m->pending = to->exclusive && (!m->was || !vbmq_cpuset_equal(&m->now, &to->cpus));
+			FOR_EACH_CPU(c, &m->now)
+				w->n_allowed[c]++;
+			w->n_movers++;
+		}
+	return 0;
+}
+
+static void set_areas(struct walk *w)
+{
+	struct vbmq_cpuset taken = VBMQ_CPUSET_EMPTY, idle;
+
+	for (size_t i = 0; i < w->n_movers; i++)
+		if (w->movers[i].to->exclusive)
+			taken = vbmq_cpuset_or(&taken, &w->movers[i].to->cpus);
+	idle = vbmq_cpuset_andnot(&w->placement->dedicated, &taken);
+	for (uint32_t i = 0; i < w->n_movers; i++) {
+		struct mover *m = &w->movers[i];
+
+		if (!m->to->exclusive)
+			continue;
+		m->area = vbmq_host_whole_cores(w->snapshot->host, &m->to->cpus);
+		m->area = vbmq_cpuset_and(&m->area, &idle);
+		m->area = vbmq_cpuset_or(&m->area, &m->to->cpus);
+	}
+}
+
+/* Sits: alone on CPUs of one core, and to go elsewhere. Siblings on which nobody may run are its own, too. */
+static void set_sits(struct walk *w, struct mover *m)
+{
+	struct vbmq_cpuset core;
+	int first = vbmq_cpuset_next(&m->now, 0);
+	const struct vbmq_core *c0 = first < 0 ? NULL : vbmq_host_core_of(w->snapshot->host, (unsigned)first);
+
+	if (!c0 || !vbmq_cpuset_is_subset(&m->now, &c0->cpus))
+		return;
+	if (m->to->exclusive ? !m->pending : vbmq_cpuset_is_subset(&m->now, &m->to->cpus))
+		return;
+	FOR_EACH_CPU(c, &m->now)
+		if (w->n_allowed[c] > 1)
+			return;
+	core = c0->cpus;
+	FOR_EACH_CPU(c, &core)
+		if (w->n_allowed[c] == 0 || vbmq_cpuset_has(&m->now, (unsigned)c)) {
+			vbmq_cpuset_add(&m->sits, (unsigned)c);
+			w->n_sitting[c]++;
+		}
+}
+
+/* --- floating threads ------------------------------------------------------------------------------------------------- */
+
+/* CPUs of set on which nobody but m sits. */
+static struct vbmq_cpuset unblocked(const struct walk *w, const struct mover *m, const struct vbmq_cpuset *set)
+{
+	struct vbmq_cpuset free = *set;
+
+	FOR_EACH_CPU(c, set)
+		if (w->n_sitting[c] > (vbmq_cpuset_has(&m->sits, (unsigned)c) ? 1u : 0u))
+			vbmq_cpuset_del(&free, (unsigned)c);
+	return free;
+}
+
+static void set_stuck(struct walk *w, struct mover *m, bool stuck)
+{
+	if (m->stuck == stuck)
+		return;
+	m->stuck = stuck;
+	FOR_EACH_CPU(c, &m->now)
+		w->n_in_way[c] += stuck ? 1u : -1u;
+}
+
+static int shrink(struct walk *w, struct mover *m)
+{
+	struct vbmq_cpuset to = unblocked(w, m, &m->to->cpus);
+
+	if (vbmq_cpuset_is_empty(&to)) {
+		set_stuck(w, m, true);
+		return 0;
+	}
+	set_stuck(w, m, false);
+	if (!vbmq_cpuset_is_subset(&m->now, &to) || (vbmq_cpuset_is_empty(&m->now) && m->was)) {
+		if (pin(w, m, &to, !vbmq_cpuset_equal(&to, &m->to->cpus)) < 0)
+			return -ENOMEM;
+	}
+	stop_sitting(w, m);
+	return 0;
+}
+
+static int shrink_all(struct walk *w, bool sitting, bool stuck)
+{
+	for (size_t i = 0; i < w->n_movers; i++) {
+		struct mover *m = &w->movers[i];
+
+		if (m->to->exclusive || !m->was || m->stuck != stuck || vbmq_cpuset_is_empty(&m->sits) == sitting)
+			continue;
+		if (shrink(w, m) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int spread_all(struct walk *w)
+{
+	for (size_t i = 0; i < w->n_movers; i++) {
+		struct mover *m = &w->movers[i];
+
+		if (m->to->exclusive || vbmq_cpuset_equal(&m->now, &m->to->cpus))
+			continue;
+		if (m->to->to_remove && m->was && vbmq_cpuset_is_subset(&m->now, &m->to->cpus))
+			continue;
+		if (pin(w, m, &m->to->cpus, false) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* --- exclusive moves -------------------------------------------------------------------------------------------------- */
+
+static void look_at(struct walk *w, uint32_t i)
+{
+	if (!w->movers[i].pending || w->queued[i])
+		return;
+	w->queued[i] = true;
+	w->queue[w->tail++ % w->size] = i;
+}
+
+/* m is no longer in the way on these CPUs; who waited for them is looked at again. */
+static void make_way(struct walk *w, const struct vbmq_cpuset *cpus)
+{
+	struct vbmq_cpuset cores = vbmq_host_whole_cores(w->snapshot->host, cpus);
+
+	FOR_EACH_CPU(c, &cores)
+		for (uint32_t i = w->wanted_by[c]; i != NOBODY; i = w->next_wanting[i])
+			look_at(w, i);
+}
+
+/* An exclusive thread on its way is in the way of others where it stands inside one core. */
+static struct vbmq_cpuset in_way(const struct walk *w, const struct mover *m)
+{
+	int first = vbmq_cpuset_next(&m->now, 0);
+	const struct vbmq_core *core = first < 0 ? NULL : vbmq_host_core_of(w->snapshot->host, (unsigned)first);
+
+	if (!core || !vbmq_cpuset_is_subset(&m->now, &core->cpus))
+		return VBMQ_CPUSET_EMPTY;
+	return vbmq_cpuset_or(&m->now, &m->sits);
+}
+
+static void count_in_way(struct walk *w, const struct vbmq_cpuset *cpus, bool there)
+{
+	FOR_EACH_CPU(c, cpus)
+		w->n_in_way[c] += there ? 1u : -1u;
+}
+
+static bool ready(const struct walk *w, const struct mover *m)
+{
+	struct vbmq_cpuset own = in_way(w, m);
+
+	FOR_EACH_CPU(c, &m->area)
+		if (w->n_in_way[c] > (vbmq_cpuset_has(&own, (unsigned)c) ? 1u : 0u))
+			return false;
+	return true;
+}
+
+/* Moves m on; interim: it leaves, but is not there yet. */
+static int go(struct walk *w, struct mover *m, const struct vbmq_cpuset *cpus, bool interim)
+{
+	struct vbmq_cpuset left = in_way(w, m);
+
+	count_in_way(w, &left, false);
+	stop_sitting(w, m);
+	if (pin(w, m, cpus, interim) < 0)
+		return -ENOMEM;
+	m->pending = interim;
+	if (interim) {
+		/* Where it waits now it is a guest itself; what is inside one core would count as in the way. */
+		struct vbmq_cpuset waits = in_way(w, m);
+
+		count_in_way(w, &waits, true);
+	}
+	make_way(w, &left);
+	return 0;
+}
+
+static int go_all_ready(struct walk *w)
+{
+	while (w->head != w->tail) {
+		uint32_t i = w->queue[w->head++ % w->size];
+		struct mover *m = &w->movers[i];
+
+		w->queued[i] = false;
+		if (m->pending && ready(w, m) && go(w, m, &m->to->cpus, false) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Floating threads that were stuck may have got room. */
+static int retry_stuck(struct walk *w)
+{
+	for (size_t i = 0; i < w->n_movers; i++) {
+		struct mover *m = &w->movers[i];
+		struct vbmq_cpuset left = m->now;
+
+		if (!m->stuck)
+			continue;
+		if (shrink(w, m) < 0)
+			return -ENOMEM;
+		if (!m->stuck)
+			make_way(w, &left);
+	}
+	return 0;
+}
+
+static bool anybody_sits(const struct walk *w, const struct vbmq_cpuset *cpus, const struct mover *but)
+{
+	struct vbmq_cpuset free = unblocked(w, but, cpus);
+
+	return !vbmq_cpuset_equal(&free, cpus);
+}
+
+/*
+ * Nobody can go: parks one thread that is in the way, on what is free of the shared set (less its own place, or it would
+ * not make way), or with those who are where it will be, if they are no sitters. *ret_parked false: there is none left.
+ */
+static int park_one(struct walk *w, bool *ret_parked)
+{
+	for (size_t i = 0; i < w->n_movers; i++) {
+		struct mover *m = &w->movers[i];
+		struct vbmq_cpuset way = in_way(w, m), to;
+
+		if (!m->pending || m->parked || vbmq_cpuset_is_empty(&way))
+			continue;
+		to = unblocked(w, m, &w->placement->shared);
+		to = vbmq_cpuset_andnot(&to, &way);
+		if (vbmq_cpuset_is_empty(&to)) {
+			if (anybody_sits(w, &m->area, m))
+				continue;
+			to = m->to->cpus;
+		}
+		m->parked = true;
+		*ret_parked = true;
+		return go(w, m, &to, true);
+	}
+	return 0;
+}
+
+/* The last resort, when places are so few that not even the shared set has room: whoever waits gives up being alone. */
+static int give_in(struct walk *w)
+{
+	for (size_t i = 0; i < w->n_movers; i++)
+		stop_sitting(w, &w->movers[i]);
+	if (retry_stuck(w) < 0)
+		return -ENOMEM;
+	memset(w->n_in_way, 0, VBMQ_CPUS_MAX * sizeof(*w->n_in_way));
+	for (size_t i = 0; i < w->n_movers; i++) {
+		struct mover *m = &w->movers[i];
+
+		if (m->pending && pin(w, m, &m->to->cpus, false) < 0)
+			return -ENOMEM;
+		m->pending = false;
+	}
+	return 0;
+}
+
+static bool is_any_left(const struct walk *w)
+{
+	for (size_t i = 0; i < w->n_movers; i++)
+		if (w->movers[i].pending || w->movers[i].stuck)
+			return true;
+	return false;
+}
+
+static int move_exclusive(struct walk *w)
+{
+	for (uint32_t i = 0; i < w->n_movers; i++) {
+		struct mover *m = &w->movers[i];
+		int first = vbmq_cpuset_next(&m->area, 0);
+		struct vbmq_cpuset way;
+
+		if (!m->pending)
+			continue;
+		way = in_way(w, m);
+		count_in_way(w, &way, true);
+		w->next_wanting[i] = w->wanted_by[first];
+		w->wanted_by[first] = i;
+		look_at(w, i);
+	}
+	for (;;) {
+		bool parked = false;
+
+		if (go_all_ready(w) < 0 || retry_stuck(w) < 0)
+			return -ENOMEM;
+		if (w->head != w->tail)
+			continue;
+		if (!is_any_left(w))
+			return 0;
+		if (park_one(w, &parked) < 0)
+			return -ENOMEM;
+		if (!parked)
+			return give_in(w);
+	}
+}
+
+/* --- the rest --------------------------------------------------------------------------------------------------------- */
+
+static bool polls_alike(const struct vbmq_polling *is, const struct vbmq_polling *want)
+{
+	return is->max_ns == want->max_ns && is->grow == want->grow && is->shrink == want->shrink &&
+	       (want->mode == VBMQ_POLL_UNSAID || is->mode == want->mode);
+}
+
+static int set_polling(struct walk *w, bool exclusive)
+{
+	for (size_t i = 0; i < w->n_movers; i++) {
+		const struct mover *m = &w->movers[i];
+		bool late = m->to->exclusive || !m->was; /* new threads have to be added first */
+		struct vbmq_step *s;
+
+		if (!m->to->has_polling || late != exclusive ||
+		    (m->was && polls_alike(&m->was->polling, &m->to->polling)))
+			continue;
+		s = add_step(w, VBMQ_STEP_SET_POLLING, m->domain, m->to->id);
+		if (!s)
+			return -ENOMEM;
+		s->polling = m->to->polling;
+	}
+	return 0;
+}
+
+static int add_iothreads(struct walk *w)
+{
+	const struct mover *emulator = NULL;
+
+	/* The emulator is the last of its domain's threads, so it is met before them going backwards. */
+	for (size_t i = w->n_movers; i-- > 0;) {
+		struct mover *m = &w->movers[i];
+
+		if (m->to->kind == VBMQ_THREAD_EMULATOR)
+			emulator = m;
+		if (m->was || !m->to->to_add)
+			continue;
+		if (emulator && emulator->domain == m->domain)
+			m->now = emulator->now;
+	}
+	for (size_t i = 0; i < w->n_movers; i++)
+		if (w->movers[i].to->to_add && !w->movers[i].was &&
+		    !add_step(w, VBMQ_STEP_ADD_IOTHREAD, w->movers[i].domain, w->movers[i].to->id))
+			return -ENOMEM;
+	return 0;
+}
+
+static int map_queues(struct walk *w)
+{
+	for (uint32_t i = 0; i < w->placement->n_domains; i++)
+		for (size_t j = 0; j < w->placement->domains[i].n_disks; j++) {
+			const struct vbmq_place_disk *d = &w->placement->domains[i].disks[j];
+			struct vbmq_step *s;
+
+			if (!d->remap)
+				continue;
+			s = add_step(w, VBMQ_STEP_MAP_QUEUES, i, 0);
+			if (!s)
+				return -ENOMEM;
+			memcpy(s->target, d->target, sizeof(s->target));
+			s->map = calloc(d->n_queues + 1, sizeof(*s->map));
+			if (!s->map)
+				return -ENOMEM;
+			s->n_map = d->n_queues;
+			for (size_t q = 0; q < d->n_queues; q++)
+				s->map[q] = d->queues[q].iothread;
+		}
+	return 0;
+}
+
+static int remove_iothreads(struct walk *w)
+{
+	for (size_t i = 0; i < w->n_movers; i++)
+		if (w->movers[i].to->to_remove &&
+		    !add_step(w, VBMQ_STEP_DEL_IOTHREAD, w->movers[i].domain, w->movers[i].to->id))
+			return -ENOMEM;
+	return 0;
+}
+
+static int walk_all(struct walk *w)
+{
+	if (collect(w) < 0)
+		return -ENOMEM;
+	set_areas(w);
+	for (size_t i = 0; i < w->n_movers; i++)
+		set_sits(w, &w->movers[i]);
+	if (set_polling(w, false) < 0 || shrink_all(w, true, false) < 0 || shrink_all(w, false, false) < 0 ||
+	    add_iothreads(w) < 0 || move_exclusive(w) < 0 || spread_all(w) < 0 || set_polling(w, true) < 0 ||
+	    map_queues(w) < 0 || remove_iothreads(w) < 0)
+		return -ENOMEM;
+	return 0;
+}
+
+int vbmq_diff(const struct vbmq_snapshot *snapshot, const struct vbmq_placement *placement,
+	      struct vbmq_step **ret_steps, size_t *ret_n, struct vbmq_err *err)
+{
+	_cleanup_(walk_done) struct walk w = { .snapshot = snapshot, .placement = placement };
+
+	if (placement->n_domains != snapshot->n_domains)
+		return vbmq_err_set(err, -EINVAL, "diff: the placement has %zu domains, the snapshot %zu",
+				    placement->n_domains, snapshot->n_domains);
+	if (walk_all(&w) < 0)
+		return vbmq_err_oom(err);
+	*ret_n = w.n_steps;
+	*ret_steps = VBMQ_STEAL(w.steps);
+	w.n_steps = 0;
+	return 0;
+}

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The planner: theory of operation.
+ *
+ * Model    (planner_model.c, planner_want.c, planner_cores.c) Whose thread is whose: FIXED ones are not ours, their narrow
+ *          places are taken; FLOATing ones run on the shared set inside their leash; of these, the I/O threads that may
+ *          serve and vCPUs that the policy dedicates want a place of their own. Which cores may be dedicated, how many.
+ * Grant    (planner_grant.c) Who gets a core: exact by priority, fair in rounds among equals. This is objective 1,
+ *          exclusivity; what is not granted is degraded here: fewer threads, several threads of a domain on one core, the
+ *          shared set.
+ * Queues   (planner_queues.c) Which of the serving threads serves which queue. Needs to know how many there are, and
+ *          nothing of where they are.
+ * Place    (planner_place.c) Which core: min-cost assignment (assign.c) of objectives 2 to 5 (cost.h).
+ *
+ * These three make a pass. Should a leash have lost its last shared core to it, that leash gets one core kept and the
+ * pass is done again.
+ *
+ * Fixed point. A placement must be where the planner would leave it: planning on the state it produces must give no step,
+ * or a daemon that reconciles would never come to rest. So passes are repeated, each standing on the places the pass
+ * before gave, until nothing changes. Mostly the second pass confirms the first, since moving is dearer than any gain but
+ * NUMA and locality, which the first pass has optimised already; what can still move are domains with dedicated vCPUs
+ * whose homes depend on who is where. After PASSES_MAX the last is taken as it is; the property tests never saw it.
+ *
+ * Determinism. Domains, threads, disks, cores come sorted; every sort has a total order of stable keys; no address, hash,
+ * clock or float is looked at.
+ *
+ * Limits. Optimality is per priority class and given the grants; dedicated vCPUs are drawn to an L3 domain, their exact
+ * pairing with I/O threads inside it is not searched for. Units of exclusive=cpu do not share a core across domains.
+ */
+
+#include "core/planner.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/planner_internal.h"
+#include "util/err.h"
+
+#define PASSES_MAX 16u
+
+VBMQ_DEFINE_CLEANUP(struct vbmq_placement *, vbmq_placement_free);
+
+/* --- passes ----------------------------------------------------------------------------------------------------------- */
+
+static bool floats(const struct vbmq_pl_thread *t)
+{
+	return t->role == VBMQ_PL_FLOAT && t->unit == VBMQ_PL_NONE && t->exists;
+}
+
+/* A leash whose threads would have nowhere to go: keeps one core of it shared. False: no leash suffers. */
+static bool keep_for_leash(struct vbmq_pl *pl)
+{
+	for (size_t i = 0; i < pl->n_sets; i++) {
+		struct vbmq_cpuset left = vbmq_cpuset_and(&pl->sets[i].cpus, &pl->shared), able, standing;
+		int keep = -1;
+
+		if (!pl->sets[i].floats || !vbmq_cpuset_is_empty(&left))
+			continue;
+		able = vbmq_cpuset_and(&pl->sets[i].cpus, &pl->base);
+		standing = VBMQ_CPUSET_EMPTY;
+		for (size_t u = 0; u < pl->n_units; u++)
+			for (size_t t = 0; t < pl->units[u].n_threads; t++) {
+				uint32_t index = pl->units[u].threads[t];
+
+				standing = vbmq_cpuset_or(&standing, &pl->domains[pl->units[u].domain].threads[index].now);
+			}
+		for (int c = vbmq_cpuset_next(&able, 0); c >= 0; c = vbmq_cpuset_next(&able, (unsigned)c + 1)) {
+			uint32_t core = pl->host->core_of[c];
+
+			if (vbmq_cpuset_has(&pl->kept, core))
+				continue;
+			if (keep < 0)
+				keep = (int)core;
+			if (!vbmq_cpuset_intersects(&pl->host->cores[core].cpus, &standing)) {
+				keep = (int)core;
+				break;
+			}
+		}
+		if (keep < 0)
+			continue;
+		vbmq_cpuset_add(&pl->kept, (unsigned)keep);
+		return true;
+	}
+	return false;
+}
+
+static void place_floats(struct vbmq_pl *pl)
+{
+	for (size_t i = 0; i < pl->n_domains; i++) {
+		struct vbmq_pl_domain *d = &pl->domains[i];
+
+		for (size_t j = 0; j < d->n_threads; j++)
+			if (floats(&d->threads[j]))
+				d->threads[j].cpus = vbmq_cpuset_and(&pl->sets[d->threads[j].leash].cpus, &pl->shared);
+	}
+}
+
+static void mark_leashes(struct vbmq_pl *pl)
+{
+	for (size_t i = 0; i < pl->n_sets; i++)
+		pl->sets[i].floats = false;
+	for (size_t i = 0; i < pl->n_domains; i++)
+		for (size_t j = 0; j < pl->domains[i].n_threads; j++)
+			if (floats(&pl->domains[i].threads[j]))
+				pl->sets[pl->domains[i].threads[j].leash].floats = true;
+}
+
+static int run_pass(struct vbmq_pl *pl)
+{
+	int r;
+
+	pl->kept = VBMQ_CPUSET_EMPTY;
+	do {
+		r = vbmq_pl_grant(pl);
+		for (size_t i = 0; i < pl->n_domains && r == 0; i++)
+			r = vbmq_pl_map_queues(&pl->domains[i]);
+		if (r == 0)
+			r = vbmq_pl_place(pl);
+		if (r < 0)
+			return r;
+		mark_leashes(pl);
+	} while (keep_for_leash(pl));
+	place_floats(pl);
+	return 0;
+}
+
+/* Everybody stands where the pass put him. True if that is news. */
+static bool stand(struct vbmq_pl *pl)
+{
+	bool changed = false;
+
+	for (size_t i = 0; i < pl->n_domains; i++)
+		for (size_t j = 0; j < pl->domains[i].n_threads; j++) {
+			struct vbmq_pl_thread *t = &pl->domains[i].threads[j];
+
+			if (t->role != VBMQ_PL_FLOAT || !t->exists || vbmq_cpuset_equal(&t->now, &t->cpus))
+				continue;
+			t->now = t->cpus;
+			changed = true;
+		}
+	return changed;
+}
+
+static int run_passes(struct vbmq_pl *pl)
+{
+	for (unsigned i = 0; i < PASSES_MAX; i++) {
+		int r = run_pass(pl);
+
+		if (r < 0)
+			return r;
+		if (!stand(pl))
+			break;
+	}
+	for (size_t i = 0; i < pl->n_domains; i++)
+		for (size_t j = 0; j < pl->domains[i].n_threads; j++) {
+			struct vbmq_pl_thread *t = &pl->domains[i].threads[j];
+
+			t->now = t->was ? t->was->affinity : VBMQ_CPUSET_EMPTY;
+		}
+	return vbmq_pl_explain(pl);
+}
+
+/* --- the placement ---------------------------------------------------------------------------------------------------- */
+
+static void set_polling(const struct vbmq_pl *pl, const struct vbmq_pl_domain *d, const struct vbmq_pl_thread *t,
+			struct vbmq_place_thread *p)
+{
+	bool has_mode = vbmq_caps_has(d->d->caps, VBMQ_CAP_POLL_MODE);
+	bool dedicated = d->wish.poll == VBMQ_POLL_DEDICATED && p->exclusive && !t->crowded;
+
+	if (!d->managed || !p->planned || t->kind != VBMQ_THREAD_IOTHREAD || p->to_remove)
+		return;
+	if (d->running && !vbmq_caps_has(d->d->caps, VBMQ_CAP_POLLING))
+		return;
+	p->has_polling = true;
+	p->polling = (struct vbmq_polling){ .max_ns = 32768, .mode = VBMQ_POLL_UNSAID }; /* as QEMU starts a thread */
+	if (d->wish.poll == VBMQ_POLL_OFF)
+		p->polling.max_ns = 0;
+	if (dedicated) {
+		p->polling.max_ns = pl->policy->poll_max_ns;
+		p->polling.grow = pl->policy->poll_grow;
+		p->polling.shrink = pl->policy->poll_shrink;
+	}
+	if (has_mode)
+		p->polling.mode = dedicated ? VBMQ_POLL_DEDICATED : VBMQ_POLL_ADAPTIVE;
+}
+
+static int build_threads(const struct vbmq_pl *pl, const struct vbmq_pl_domain *d, struct vbmq_place_domain *p)
+{
+	p->threads = calloc(d->n_threads + 1, sizeof(*p->threads));
+	if (!p->threads)
+		return -ENOMEM;
+	for (size_t i = 0; i < d->n_threads; i++) {
+		const struct vbmq_pl_thread *t = &d->threads[i];
+		struct vbmq_place_thread *to = &p->threads[p->n_threads];
+
+		if (!t->exists)
+			continue;
+		p->n_threads++;
+		to->kind = t->kind;
+		to->id = t->id;
+		to->cpus = t->cpus;
+		to->exclusive = t->unit != VBMQ_PL_NONE;
+		to->planned = t->role != VBMQ_PL_FIXED;
+		to->to_add = !t->was;
+		to->to_remove = t->kind == VBMQ_THREAD_IOTHREAD && t->was && t->was->added && d->managed &&
+				t->role == VBMQ_PL_FLOAT && !t->serves && !t->asked;
+		if (to->exclusive)
+			to->why = t->why;
+		set_polling(pl, d, t, to);
+	}
+	return 0;
+}
+
+static int build_disks(const struct vbmq_pl_domain *d, struct vbmq_place_domain *p)
+{
+	p->disks = calloc(d->d->n_disks + 1, sizeof(*p->disks));
+	if (!p->disks)
+		return -ENOMEM;
+	for (size_t i = 0; i < d->d->n_disks; i++) {
+		const struct vbmq_disk *disk = &d->d->disks[i];
+		struct vbmq_place_disk *to = &p->disks[i];
+		bool differs = false;
+
+		to->queues = calloc(disk->n_queues + 1, sizeof(*to->queues));
+		if (!to->queues)
+			return -ENOMEM;
+		p->n_disks++;
+		memcpy(to->target, disk->target, sizeof(to->target));
+		to->n_queues = disk->n_queues;
+		for (size_t q = 0; q < disk->n_queues; q++) {
+			to->queues[q].iothread = d->map[i][q];
+			to->queues[q].vcpus = disk->queues[q].vcpus;
+			differs = differs || d->map[i][q] != disk->queues[q].iothread;
+		}
+		to->remap = differs && d->running;
+		to->at_next_start = differs && !d->running;
+	}
+	return 0;
+}
+
+static int build(const struct vbmq_pl *pl, struct vbmq_placement *p)
+{
+	p->shared = pl->shared;
+	p->dedicated = pl->dedicated;
+	p->domains = calloc(pl->n_domains + 1, sizeof(*p->domains));
+	if (!p->domains)
+		return -ENOMEM;
+	for (size_t i = 0; i < pl->n_domains; i++) {
+		const struct vbmq_pl_domain *d = &pl->domains[i];
+		struct vbmq_place_domain *to = &p->domains[p->n_domains++];
+
+		to->name = strdup(d->d->name);
+		if (!to->name)
+			return -ENOMEM;
+		memcpy(to->uuid, d->d->uuid, sizeof(to->uuid));
+		to->capability = vbmq_caps_level(d->d->caps);
+		to->managed = d->managed;
+		to->priority = d->wish.priority;
+		if (build_threads(pl, d, to) < 0 || build_disks(d, to) < 0)
+			return -ENOMEM;
+	}
+	return vbmq_pl_diags(pl, p);
+}
+
+int vbmq_planner_run(const struct vbmq_snapshot *snapshot, const struct vbmq_policy *policy,
+		     struct vbmq_placement **ret, struct vbmq_err *err)
+{
+	_cleanup_(vbmq_placement_freep) struct vbmq_placement *p = calloc(1, sizeof(*p));
+	struct vbmq_pl *pl = calloc(1, sizeof(*pl));
+	int r = -ENOMEM;
+
+	if (!p || !pl) {
+		free(pl);
+		return vbmq_err_oom(err);
+	}
+	r = vbmq_pl_init(pl, snapshot, policy, err);
+	if (r == 0) {
+		r = run_passes(pl);
+		if (r == 0)
+			r = build(pl, p);
+		if (r < 0)
+			vbmq_err_set(err, r, r == -ENOMEM ? "planner: out of memory" :
+							    "planner: the granted cores cannot be assigned");
+	}
+	vbmq_pl_done(pl);
+	free(pl);
+	if (r == 0)
+		*ret = VBMQ_STEAL(p);
+	return r;
+}

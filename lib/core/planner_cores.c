@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The pool of cores: which may be dedicated at all, to what shape of unit, and how many. A core is out when a CPU of it
+ * is reserved, taken by an owner's narrow pin, or not among those the policy lists.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/planner_internal.h"
+#include "util/array.h"
+
+static struct vbmq_cpuset taken(const struct vbmq_pl *pl)
+{
+	struct vbmq_cpuset all = VBMQ_CPUSET_EMPTY;
+
+	for (size_t i = 0; i < pl->n_domains; i++)
+		for (size_t j = 0; j < pl->domains[i].n_threads; j++)
+			if (pl->domains[i].threads[j].hard)
+				all = vbmq_cpuset_or(&all, &pl->domains[i].threads[j].cpus);
+	return vbmq_host_whole_cores(pl->host, &all);
+}
+
+/* The most usual number of CPUs on a core that may be dedicated in part; the greater one of equals. */
+static size_t usual_pack(const struct vbmq_pl *pl)
+{
+	size_t best = 1, best_n = 0;
+
+	for (size_t size = 1; size <= 64; size++) {
+		size_t n = 0;
+
+		for (int c = vbmq_cpuset_next(&pl->part_ok, 0); c >= 0;
+		     c = vbmq_cpuset_next(&pl->part_ok, (unsigned)c + 1)) {
+			struct vbmq_cpuset avail = vbmq_pl_avail(pl, (uint32_t)c, true, pl->everywhere);
+
+			n += vbmq_cpuset_count(&avail) == size;
+		}
+		if (n && n >= best_n) {
+			best = size;
+			best_n = n;
+		}
+	}
+	return best;
+}
+
+void vbmq_pl_cores_init(struct vbmq_pl *pl)
+{
+	const struct vbmq_host *h = pl->host;
+	struct vbmq_cpuset gone = taken(pl);
+	size_t n_usable = 0, n_shareable = 0, min = pl->policy->shared_min_cores;
+
+	pl->cpu_ok = vbmq_cpuset_andnot(&h->usable, &gone);
+	pl->cpu_ok = vbmq_cpuset_andnot(&pl->cpu_ok, &pl->policy->reserved);
+	if (!vbmq_cpuset_is_empty(&pl->policy->dedicated))
+		pl->cpu_ok = vbmq_cpuset_and(&pl->cpu_ok, &pl->policy->dedicated);
+	for (unsigned c = 0; c < h->n_cores; c++) {
+		struct vbmq_cpuset usable = vbmq_cpuset_and(&h->cores[c].cpus, &h->usable);
+
+		if (vbmq_cpuset_is_empty(&usable))
+			continue;
+		n_usable++;
+		if (vbmq_cpuset_intersects(&usable, &pl->base))
+			n_shareable++;
+		else
+			vbmq_cpuset_add(&pl->isolated, c);
+		if (vbmq_cpuset_is_subset(&usable, &pl->cpu_ok))
+			vbmq_cpuset_add(&pl->whole_ok, c);
+		if (vbmq_cpuset_intersects(&usable, &pl->cpu_ok))
+			vbmq_cpuset_add(&pl->part_ok, c);
+	}
+	if (min == 0)
+		min = n_usable / 8 ? n_usable / 8 : 1;
+	pl->budget = n_shareable > min ? n_shareable - min : 0;
+	pl->pack = usual_pack(pl);
+}
+
+struct vbmq_cpuset vbmq_pl_avail(const struct vbmq_pl *pl, uint32_t core, bool part, uint32_t leash)
+{
+	struct vbmq_cpuset cpus = vbmq_cpuset_and(&pl->host->cores[core].cpus, &pl->sets[leash].cpus);
+
+	cpus = vbmq_cpuset_and(&cpus, &pl->host->usable);
+	return part ? vbmq_cpuset_and(&cpus, &pl->cpu_ok) : cpus;
+}
+
+int vbmq_pl_fits(struct vbmq_pl *pl, bool part, size_t size, uint32_t leash, uint32_t *ret)
+{
+	const struct vbmq_cpuset *pool = part ? &pl->part_ok : &pl->whole_ok;
+	struct vbmq_pl_fits *f;
+
+	for (size_t i = 0; i < pl->n_fits; i++) {
+		f = &pl->fits[i];
+		if (f->part == part && f->size == size && f->leash == leash) {
+			*ret = (uint32_t)i;
+			return 0;
+		}
+	}
+	f = vbmq_array_add(pl->fits, pl->n_fits, VBMQ_DOMAINS_MAX * 8);
+	if (!f)
+		return -ENOMEM;
+	*f = (struct vbmq_pl_fits){ .part = part, .size = size, .leash = leash };
+	for (int c = vbmq_cpuset_next(pool, 0); c >= 0; c = vbmq_cpuset_next(pool, (unsigned)c + 1)) {
+		struct vbmq_cpuset avail = vbmq_pl_avail(pl, (uint32_t)c, part, leash);
+
+		if (vbmq_cpuset_count(&avail) >= size)
+			vbmq_cpuset_add(&f->cores, (unsigned)c);
+	}
+	*ret = (uint32_t)(pl->n_fits - 1);
+	return 0;
+}
+
+bool vbmq_pl_stands_alone(const struct vbmq_pl *pl, const struct vbmq_pl_thread *t)
+{
+	int first = vbmq_cpuset_next(&t->now, 0);
+	uint16_t core = first < 0 ? VBMQ_NO_CORE : pl->host->core_of[first];
+
+	return core != VBMQ_NO_CORE && vbmq_cpuset_has(&pl->part_ok, core) &&
+	       vbmq_cpuset_is_subset(&t->now, &pl->host->cores[core].cpus);
+}

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Who gets a core of its own, before anybody asks which. Units (mostly one thread each) are offered one after the other,
+ * in the order of claims below, and one is granted if all granted ones together can still be matched to different
+ * eligible cores: a bipartite matching that grows by augmenting paths. Sets of units that can be matched form a
+ * matroid, so the greedy order is exact: nobody loses a core to a claim that stands behind his.
+ *
+ * The order of claims: by priority; among equals in rounds, each domain its first I/O thread, then each its second ...;
+ * within a round those whose thread stands on such a place already, then running before shut off, then by name. After
+ * the I/O threads of a priority come its domains with dedicated vCPUs, all vCPUs of a domain or none.
+ *
+ * Cores that are not isolated are rationed (budget): an augmenting path ends at an isolated core if it can.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/planner_internal.h"
+#include "util/array.h"
+
+#define UNITS_MAX (VBMQ_CPUS_MAX * 2u)
+
+struct grant {
+	struct vbmq_pl *pl;
+	uint32_t *unit_on; /* core -> unit */
+	uint32_t *via; /* core -> unit through which the search reached it */
+	bool *seen; /* core */
+	uint32_t *queue; /* units */
+	size_t n_rationed; /* cores in use that are not isolated */
+};
+
+struct claim {
+	uint32_t domain;
+	bool stands;
+	bool running;
+};
+
+void vbmq_pl_units_done(struct vbmq_pl *pl)
+{
+	for (size_t i = 0; i < pl->n_units; i++)
+		free(pl->units[i].threads);
+	free(pl->units);
+	pl->units = NULL;
+	pl->n_units = 0;
+}
+
+/* --- matching --------------------------------------------------------------------------------------------------------- */
+
+/* Breadth-first from unit to a free core; the core, or VBMQ_PL_NONE. */
+static uint32_t search(struct grant *g, uint32_t unit)
+{
+	struct vbmq_pl *pl = g->pl;
+	bool none_isolated = vbmq_cpuset_is_empty(&pl->isolated);
+	uint32_t spare = VBMQ_PL_NONE;
+	size_t head = 0, tail = 0;
+
+	memset(g->seen, 0, pl->host->n_cores * sizeof(*g->seen));
+	g->queue[tail++] = unit;
+	while (head < tail) {
+		uint32_t u = g->queue[head++];
+		const struct vbmq_cpuset *fits = &pl->fits[pl->units[u].fits].cores;
+
+		for (int c = vbmq_cpuset_next(fits, 0); c >= 0; c = vbmq_cpuset_next(fits, (unsigned)c + 1)) {
+			if (g->seen[c] || vbmq_cpuset_has(&pl->kept, (unsigned)c))
+				continue;
+			g->seen[c] = true;
+			g->via[c] = u;
+			if (g->unit_on[c] != VBMQ_PL_NONE) {
+				g->queue[tail++] = g->unit_on[c];
+				continue;
+			}
+			if (vbmq_cpuset_has(&pl->isolated, (unsigned)c))
+				return (uint32_t)c;
+			if (spare == VBMQ_PL_NONE && g->n_rationed < pl->budget)
+				spare = (uint32_t)c;
+			if (spare != VBMQ_PL_NONE && none_isolated)
+				return spare;
+		}
+	}
+	return spare;
+}
+
+static bool match(struct grant *g, uint32_t unit)
+{
+	uint32_t core = search(g, unit);
+
+	if (core == VBMQ_PL_NONE)
+		return false;
+	if (!vbmq_cpuset_has(&g->pl->isolated, core))
+		g->n_rationed++;
+	for (;;) {
+		uint32_t u = g->via[core], before = g->pl->units[u].core;
+
+		g->unit_on[core] = u;
+		g->pl->units[u].core = core;
+		if (u == unit)
+			return true;
+		core = before;
+	}
+}
+
+/* 1 granted, 0 not. */
+static int offer(struct grant *g, uint32_t domain, bool part, size_t size, uint32_t leash, uint32_t vcpu)
+{
+	struct vbmq_pl *pl = g->pl;
+	struct vbmq_pl_unit *u;
+	uint32_t fits;
+	int r = vbmq_pl_fits(pl, part, size, leash, &fits);
+
+	if (r < 0)
+		return r;
+	u = vbmq_array_add(pl->units, pl->n_units, UNITS_MAX);
+	if (!u)
+		return pl->n_units == UNITS_MAX ? 0 : -ENOMEM;
+	*u = (struct vbmq_pl_unit){
+		.domain = domain,
+		.priority = pl->domains[domain].wish.priority,
+		.part = part,
+		.size = size,
+		.leash = leash,
+		.fits = fits,
+		.core = VBMQ_PL_NONE,
+	};
+	if (vcpu != VBMQ_PL_NONE) {
+		u->threads = calloc(1, sizeof(*u->threads));
+		if (!u->threads)
+			return -ENOMEM;
+		u->threads[u->n_threads++] = vcpu;
+	}
+	if (match(g, (uint32_t)(pl->n_units - 1)))
+		return 1;
+	free(u->threads);
+	pl->n_units--;
+	return 0;
+}
+
+/* Takes the last units back, down to n of them. */
+static void withdraw(struct grant *g, size_t n)
+{
+	while (g->pl->n_units > n) {
+		struct vbmq_pl_unit *u = &g->pl->units[--g->pl->n_units];
+
+		g->unit_on[u->core] = VBMQ_PL_NONE;
+		if (!vbmq_cpuset_has(&g->pl->isolated, u->core))
+			g->n_rationed--;
+		free(u->threads);
+	}
+}
+
+/* --- claims ----------------------------------------------------------------------------------------------------------- */
+
+static int by_claim(const void *a, const void *b)
+{
+	const struct claim *x = a, *y = b;
+
+	if (x->stands != y->stands)
+		return x->stands ? -1 : 1;
+	if (x->running != y->running)
+		return x->running ? -1 : 1;
+	return x->domain < y->domain ? -1 : x->domain > y->domain; /* the snapshot's order: name, UUID */
+}
+
+static size_t standing(const struct vbmq_pl *pl, const struct vbmq_pl_domain *d, enum vbmq_thread_kind kind)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < d->n_threads; i++)
+		if (d->threads[i].kind == kind && d->threads[i].role == VBMQ_PL_FLOAT &&
+		    vbmq_pl_stands_alone(pl, &d->threads[i]))
+			n++;
+	return n;
+}
+
+static int round_of_iothreads(struct grant *g, struct claim *claims, size_t n, size_t round, bool *out)
+{
+	for (size_t i = 0; i < n; i++) {
+		const struct vbmq_pl_domain *d = &g->pl->domains[claims[i].domain];
+
+		claims[i].stands = standing(g->pl, d, VBMQ_THREAD_IOTHREAD) > round;
+	}
+	qsort(claims, n, sizeof(*claims), by_claim);
+	for (size_t i = 0; i < n; i++) {
+		struct vbmq_pl_domain *d = &g->pl->domains[claims[i].domain];
+		bool part = d->wish.exclusive == VBMQ_EXCLUSIVE_CPU;
+		size_t pack = part ? g->pl->pack : 1, size;
+		int r;
+
+		if (out[claims[i].domain] || round >= d->n_io || round % pack || d->wish.exclusive == VBMQ_EXCLUSIVE_NONE)
+			continue;
+		size = d->n_io - round < pack ? d->n_io - round : pack;
+		r = offer(g, claims[i].domain, part, size, d->threads[d->io[0]].leash, VBMQ_PL_NONE);
+		if (r < 0)
+			return r;
+		d->n_units += (size_t)r;
+		out[claims[i].domain] = r == 0;
+	}
+	return 0;
+}
+
+static int round_of_vcpus(struct grant *g, struct claim *claims, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		const struct vbmq_pl_domain *d = &g->pl->domains[claims[i].domain];
+
+		claims[i].stands = d->n_vcpus && standing(g->pl, d, VBMQ_THREAD_VCPU) >= d->n_vcpus;
+	}
+	qsort(claims, n, sizeof(*claims), by_claim);
+	for (size_t i = 0; i < n; i++) {
+		struct vbmq_pl_domain *d = &g->pl->domains[claims[i].domain];
+		size_t before = g->pl->n_units;
+		int r = d->n_vcpus ? 1 : 0;
+
+		for (uint32_t t = 0; t < d->n_threads && r > 0 && d->n_vcpus; t++)
+			if (d->threads[t].kind == VBMQ_THREAD_VCPU && d->threads[t].role == VBMQ_PL_FLOAT)
+				r = offer(g, claims[i].domain, false, 1, d->threads[t].leash, t);
+		if (r < 0)
+			return r;
+		if (r == 0)
+			withdraw(g, before);
+		d->vcpus_got = r > 0;
+	}
+	return 0;
+}
+
+static int grant_class(struct grant *g, int32_t priority, struct claim *claims, bool *out)
+{
+	size_t n = 0, rounds = 0;
+	int r;
+
+	for (uint32_t i = 0; i < g->pl->n_domains; i++) {
+		const struct vbmq_pl_domain *d = &g->pl->domains[i];
+
+		if (!d->managed || d->wish.priority != priority)
+			continue;
+		claims[n++] = (struct claim){ .domain = i, .running = d->running };
+		if (d->n_io > rounds)
+			rounds = d->n_io;
+	}
+	for (size_t round = 0; round < rounds; round++) {
+		r = round_of_iothreads(g, claims, n, round, out);
+		if (r < 0)
+			return r;
+	}
+	return round_of_vcpus(g, claims, n);
+}
+
+/* --- what each domain makes of its units ------------------------------------------------------------------------------ */
+
+static int by_index(const void *a, const void *b)
+{
+	const uint32_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+/* Which I/O threads serve, and which of the domain's units each one has. */
+static int distribute(struct vbmq_pl *pl, uint32_t domain, uint32_t *order)
+{
+	struct vbmq_pl_domain *d = &pl->domains[domain];
+	size_t pack = d->wish.exclusive == VBMQ_EXCLUSIVE_CPU ? pl->pack : 1;
+	size_t room = d->n_units * pack, n = 0;
+
+	d->n_serving = d->n_io;
+	if (d->wish.exclusive != VBMQ_EXCLUSIVE_NONE && d->n_serving > room)
+		d->n_serving = room > d->n_mandatory ? room : d->n_mandatory;
+	if (d->n_serving == 0 && d->n_io)
+		d->n_serving = 1;
+	for (size_t i = 0; i < d->n_serving; i++) {
+		d->threads[d->io[i]].serves = true;
+		d->threads[d->io[i]].exists = true;
+		order[i] = d->io[i];
+	}
+	if (d->n_units == 0)
+		return 0;
+	qsort(order, d->n_serving, sizeof(*order), by_index);
+	for (size_t u = 0; u < pl->n_units && n < d->n_units; u++) {
+		struct vbmq_pl_unit *unit = &pl->units[u];
+
+		if (unit->domain != domain || unit->threads)
+			continue;
+		unit->threads = calloc(d->n_serving, sizeof(*unit->threads));
+		if (!unit->threads)
+			return -ENOMEM;
+		for (size_t i = 0; i < d->n_serving; i++) {
+			if ((d->n_serving <= room ? i / pack : i % d->n_units) != n)
+				continue;
+			unit->threads[unit->n_threads++] = order[i];
+			d->threads[order[i]].unit = (uint32_t)u;
+		}
+		n++;
+	}
+	return 0;
+}
+
+static int by_priority(const void *a, const void *b)
+{
+	const int32_t *x = a, *y = b;
+
+	return *x > *y ? -1 : *x < *y; /* highest first */
+}
+
+static void reset(struct vbmq_pl *pl)
+{
+	vbmq_pl_units_done(pl);
+	for (size_t i = 0; i < pl->n_domains; i++) {
+		struct vbmq_pl_domain *d = &pl->domains[i];
+
+		d->n_units = 0;
+		d->n_serving = 0;
+		d->vcpus_got = false;
+		d->home = VBMQ_PL_NONE;
+		for (size_t j = 0; j < d->n_threads; j++) {
+			d->threads[j].unit = VBMQ_PL_NONE;
+			d->threads[j].serves = false;
+			d->threads[j].crowded = false;
+			d->threads[j].exists = d->threads[j].was || d->threads[j].asked;
+		}
+	}
+}
+
+int vbmq_pl_grant(struct vbmq_pl *pl)
+{
+	size_t n_cores = pl->host->n_cores, n_domains = pl->n_domains;
+	_cleanup_free_ uint32_t *numbers = calloc(2 * n_cores + UNITS_MAX + 1, sizeof(*numbers));
+	_cleanup_free_ int32_t *priorities = calloc(n_domains + 1, sizeof(*priorities));
+	_cleanup_free_ struct claim *claims = calloc(n_domains + 1, sizeof(*claims));
+	_cleanup_free_ bool *flags = calloc(n_cores + n_domains + 1, sizeof(*flags));
+	_cleanup_free_ uint32_t *order = NULL;
+	struct grant g = { .pl = pl };
+	size_t most = 0;
+	int r = 0;
+
+	if (!numbers || !priorities || !claims || !flags)
+		return -ENOMEM;
+	g.unit_on = numbers;
+	g.via = numbers + n_cores;
+	g.queue = numbers + 2 * n_cores;
+	g.seen = flags;
+	for (size_t c = 0; c < n_cores; c++)
+		g.unit_on[c] = VBMQ_PL_NONE;
+	reset(pl);
+	for (size_t i = 0; i < n_domains; i++) {
+		priorities[i] = pl->domains[i].wish.priority;
+		if (pl->domains[i].n_io > most)
+			most = pl->domains[i].n_io;
+	}
+	qsort(priorities, n_domains, sizeof(*priorities), by_priority);
+	for (size_t i = 0; i < n_domains && r == 0; i++)
+		if (i == 0 || priorities[i] != priorities[i - 1])
+			r = grant_class(&g, priorities[i], claims, flags + n_cores);
+	order = calloc(most + 1, sizeof(*order));
+	if (!order)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < n_domains && r == 0; i++)
+		r = distribute(pl, i, order);
+	for (uint32_t u = 0; u < pl->n_units && r == 0; u++) {
+		struct vbmq_pl_unit *unit = &pl->units[u];
+		struct vbmq_pl_thread *first = &pl->domains[unit->domain].threads[unit->threads[0]];
+
+		if (first->kind == VBMQ_THREAD_VCPU)
+			first->unit = u;
+	}
+	return r;
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * The planner's working model, private to planner*.c. The theory of operation is at the top of planner.c; here is what
+ * the parts pass to each other, in the order in which they run.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/cost.h"
+#include "core/placement.h"
+#include "core/snapshot.h"
+#include "util/cleanup.h"
+
+#define VBMQ_PL_NONE UINT32_MAX
+
+enum vbmq_pl_role {
+	VBMQ_PL_FIXED, /* not ours: stays where it is (cpus) */
+	VBMQ_PL_BACK, /* we moved it earlier, its owner's narrow pin is given back (cpus) */
+	VBMQ_PL_FLOAT, /* leash and shared set, unless this pass gives it a place of its own */
+};
+
+struct vbmq_pl_thread {
+	enum vbmq_thread_kind kind;
+	uint32_t id;
+	const struct vbmq_thread *was; /* in the snapshot; NULL: would be added */
+	enum vbmq_pl_role role;
+	uint32_t leash; /* set: where it may be at all */
+	uint32_t stands; /* vCPU: set where it runs as far as completion locality goes */
+	bool hard; /* FIXED or BACK on a narrow set: these cores are taken */
+	bool conflict; /* its owner's leash has no CPU that could be shared */
+	bool mandatory; /* I/O thread that serves something the planner cannot take from it */
+	bool asked; /* I/O thread within the explicit count of the wish */
+	struct vbmq_cpuset now; /* where it stands; after a pass: where the pass put it */
+
+	/* result of the pass */
+	struct vbmq_cpuset cpus;
+	uint32_t unit; /* the unit that has its place, or VBMQ_PL_NONE */
+	bool serves; /* I/O thread: in use */
+	bool exists; /* I/O thread: there now or to be added */
+	bool crowded; /* others of its domain share its CPU */
+	struct vbmq_why why;
+};
+
+struct vbmq_pl_domain {
+	const struct vbmq_domain *d;
+	struct vbmq_wish wish;
+	bool managed;
+	bool touch; /* it answers and can be pinned */
+	bool running;
+	bool free_map; /* queues can be mapped as we like: live, or at the next start */
+	struct vbmq_pl_thread *threads; /* sorted by kind, id; with the I/O threads that may be added */
+	size_t n_threads;
+	uint32_t *io; /* I/O threads that may serve, by index in threads: mandatory, existing, new; each by id */
+	size_t n_io; /* as many as are wanted */
+	size_t n_mandatory;
+	size_t n_vcpus; /* vCPUs that want a core each */
+	bool *disk_free; /* disk's queues are ours to map, by index */
+
+	/* result of the pass */
+	size_t n_units; /* I/O units (cores) it got */
+	size_t n_serving; /* of io, from its start */
+	bool vcpus_got; /* its vCPUs have a core each */
+	uint32_t home; /* set: the L3 domain where its dedicated vCPUs should gather, or VBMQ_PL_NONE */
+	uint32_t **map; /* I/O thread id by disk and queue */
+};
+
+/* What takes a core: one I/O thread, one vCPU, or several I/O threads of one domain. */
+struct vbmq_pl_unit {
+	uint32_t domain;
+	int32_t priority;
+	uint32_t *threads; /* indexes in the domain's threads, owned */
+	size_t n_threads;
+	bool part; /* exclusive=cpu: takes CPUs, not the core */
+	size_t size; /* CPUs it needs on one core (part), 1 otherwise */
+	uint32_t leash;
+	uint32_t fits; /* index of its set of eligible cores */
+	uint32_t core; /* matched, then assigned */
+};
+
+/* Different CPU sets, each once; with the nearness of every core to them, made when first asked for. */
+struct vbmq_pl_set {
+	struct vbmq_cpuset cpus;
+	uint32_t *near;
+	bool floats; /* some planned thread without a place of its own is on this leash */
+};
+
+/* Sets of core indexes on which a unit of some shape may stand. */
+struct vbmq_pl_fits {
+	bool part;
+	size_t size;
+	uint32_t leash;
+	struct vbmq_cpuset cores;
+};
+
+struct vbmq_pl {
+	const struct vbmq_snapshot *snapshot;
+	const struct vbmq_host *host;
+	const struct vbmq_policy *policy;
+	struct vbmq_pl_domain *domains;
+	size_t n_domains;
+	struct vbmq_pl_set *sets;
+	size_t n_sets;
+	uint32_t everywhere; /* the set of all usable CPUs */
+
+	/* the pool (planner_cores.c); sets of core indexes unless they say CPU */
+	struct vbmq_cpuset base; /* CPUs that are shared when nothing is dedicated */
+	struct vbmq_cpuset cpu_ok; /* CPUs that may be dedicated */
+	struct vbmq_cpuset whole_ok; /* cores that may be dedicated whole */
+	struct vbmq_cpuset part_ok; /* cores with at least one CPU that may be dedicated */
+	struct vbmq_cpuset isolated; /* cores that never are in the shared set */
+	struct vbmq_cpuset kept; /* cores that this pass keeps shared for the sake of a leash */
+	size_t budget; /* so many cores that are not isolated may be dedicated */
+	size_t pack; /* threads of a domain on one core under exclusive=cpu */
+
+	/* the pass */
+	struct vbmq_pl_fits *fits;
+	size_t n_fits;
+	struct vbmq_pl_unit *units; /* in the order in which they were granted */
+	size_t n_units;
+	struct vbmq_cpuset shared; /* CPUs */
+	struct vbmq_cpuset dedicated;
+};
+
+/* planner_model.c: from snapshot and policy, once */
+int vbmq_pl_init(struct vbmq_pl *pl, const struct vbmq_snapshot *snapshot, const struct vbmq_policy *policy,
+		 struct vbmq_err *err);
+void vbmq_pl_done(struct vbmq_pl *pl);
+int vbmq_pl_set(struct vbmq_pl *pl, const struct vbmq_cpuset *cpus, uint32_t *ret); /* finds or adds */
+bool vbmq_pl_is_wide(const struct vbmq_host *h, const struct vbmq_cpuset *cpus); /* covers a node's usable CPUs */
+struct vbmq_pl_thread *vbmq_pl_find(struct vbmq_pl_domain *d, enum vbmq_thread_kind kind, uint32_t id);
+
+/* planner_want.c: which I/O threads may serve, once */
+int vbmq_pl_want(struct vbmq_pl *pl, struct vbmq_pl_domain *d);
+
+/* planner_cores.c: the pool, once; the questions, always */
+void vbmq_pl_cores_init(struct vbmq_pl *pl);
+int vbmq_pl_fits(struct vbmq_pl *pl, bool part, size_t size, uint32_t leash, uint32_t *ret);
+struct vbmq_cpuset vbmq_pl_avail(const struct vbmq_pl *pl, uint32_t core, bool part, uint32_t leash); /* CPUs */
+bool vbmq_pl_stands_alone(const struct vbmq_pl *pl, const struct vbmq_pl_thread *t); /* on a place it could be given */
+
+/* planner_grant.c: who gets a core (but not yet which) */
+int vbmq_pl_grant(struct vbmq_pl *pl);
+void vbmq_pl_units_done(struct vbmq_pl *pl);
+
+/* planner_queues.c: which serving thread serves which queue */
+int vbmq_pl_map_queues(struct vbmq_pl_domain *d);
+
+/* planner_place.c: which core; then CPUs and why */
+int vbmq_pl_place(struct vbmq_pl *pl);
+int vbmq_pl_explain(struct vbmq_pl *pl);
+
+/* planner_diag.c: remarks on the result */
+int vbmq_pl_diags(const struct vbmq_pl *pl, struct vbmq_placement *p);
+
+/* assign.c: cost is rows x cols, VBMQ_ASSIGN_NEVER where not allowed; rows <= cols. -ENOENT: no complete assignment */
+#define VBMQ_ASSIGN_NEVER ((vbmq_cost_key)1 << 126)
+int vbmq_assign(size_t n_rows, size_t n_cols, const vbmq_cost_key *cost, uint32_t *ret_col);

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * The working model, made once: whose thread is whose to place (roles), and where each may be at all (leashes).
+ *
+ * An owner's pin that covers all usable CPUs of at least one node is a leash: stay near this memory. A narrower one is a
+ * wish for these very CPUs: such a thread is FIXED, we do not touch it, and its cores are taken, which means that nobody
+ * gets them for his own; but they stay in the shared set, for the owner did not ask for exclusivity. The I/O threads of
+ * a managed domain are the exception: where they go is what VBMq was asked for, so an iothreadpin is replaced.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/planner_internal.h"
+#include "util/array.h"
+#include "util/err.h"
+
+#define SETS_MAX 1000000u
+
+int vbmq_pl_set(struct vbmq_pl *pl, const struct vbmq_cpuset *cpus, uint32_t *ret)
+{
+	struct vbmq_pl_set *s;
+
+	for (size_t i = 0; i < pl->n_sets; i++) {
+		if (vbmq_cpuset_equal(&pl->sets[i].cpus, cpus)) {
+			*ret = (uint32_t)i;
+			return 0;
+		}
+	}
+	s = vbmq_array_add(pl->sets, pl->n_sets, SETS_MAX);
+	if (!s)
+		return -ENOMEM;
+	s->cpus = *cpus;
+	*ret = (uint32_t)(pl->n_sets - 1);
+	return 0;
+}
+
+bool vbmq_pl_is_wide(const struct vbmq_host *h, const struct vbmq_cpuset *cpus)
+{
+	for (size_t i = 0; i < h->n_nodes; i++) {
+		struct vbmq_cpuset usable = vbmq_cpuset_and(&h->nodes[i].cpus, &h->usable);
+
+		if (!vbmq_cpuset_is_empty(&usable) && vbmq_cpuset_is_subset(&usable, cpus))
+			return true;
+	}
+	return false;
+}
+
+struct vbmq_pl_thread *vbmq_pl_find(struct vbmq_pl_domain *d, enum vbmq_thread_kind kind, uint32_t id)
+{
+	size_t low = 0, high = d->n_threads;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		struct vbmq_pl_thread *t = &d->threads[mid];
+
+		if (t->kind == kind && t->id == id)
+			return t;
+		if (t->kind < kind || (t->kind == kind && t->id < id))
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return NULL;
+}
+
+/* --- roles ------------------------------------------------------------------------------------------------------------ */
+
+static void stay(const struct vbmq_pl *pl, struct vbmq_pl_thread *t, const struct vbmq_cpuset *otherwise)
+{
+	t->role = VBMQ_PL_FIXED;
+	t->cpus = t->was->affinity;
+	if (vbmq_cpuset_is_empty(&t->cpus))
+		t->cpus = *otherwise;
+	t->hard = !vbmq_pl_is_wide(pl->host, &t->cpus);
+}
+
+/* The owner wants it on exactly these CPUs. */
+static void owners(const struct vbmq_pl *pl, struct vbmq_pl_thread *t, const struct vbmq_cpuset *pin)
+{
+	stay(pl, t, pin);
+	if (t->was->held && !vbmq_cpuset_equal(&t->was->affinity, pin)) {
+		t->role = VBMQ_PL_BACK;
+		t->cpus = *pin;
+		t->hard = true;
+	}
+}
+
+/* What the owner says about its place: his pin, or the domain's cpuset, cut to the usable CPUs. False: nothing. */
+static bool owner_says(const struct vbmq_pl *pl, const struct vbmq_pl_domain *d, const struct vbmq_pl_thread *t,
+		       struct vbmq_cpuset *ret)
+{
+	bool ours = d->managed && t->kind == VBMQ_THREAD_IOTHREAD;
+
+	if (t->was->has_pin && !ours)
+		*ret = vbmq_cpuset_and(&t->was->pin, &pl->host->usable);
+	else if (d->d->has_cpuset)
+		*ret = vbmq_cpuset_and(&d->d->cpuset, &pl->host->usable);
+	else
+		return false;
+	return true;
+}
+
+static int set_role(struct vbmq_pl *pl, const struct vbmq_pl_domain *d, struct vbmq_pl_thread *t)
+{
+	bool ours = d->managed && t->kind == VBMQ_THREAD_IOTHREAD;
+	bool dedicate = d->managed && t->kind == VBMQ_THREAD_VCPU && d->wish.vcpus == VBMQ_VCPUS_DEDICATED;
+	bool drifted = t->was->held && !vbmq_cpuset_equal(&t->was->affinity, &t->was->applied);
+	struct vbmq_cpuset says, leash = pl->host->usable, on;
+
+	if (!d->touch || (drifted && pl->policy->drift == VBMQ_DRIFT_RESPECT) ||
+	    (!d->managed && !pl->policy->hold_others)) {
+		stay(pl, t, &pl->host->usable);
+		return 0;
+	}
+	if (owner_says(pl, d, t, &says)) {
+		if (vbmq_cpuset_is_empty(&says) && !ours && !dedicate) {
+			stay(pl, t, &pl->host->usable);
+			t->conflict = true;
+			return 0;
+		}
+		if (vbmq_pl_is_wide(pl->host, &says)) {
+			leash = says;
+		} else if (!ours && !dedicate) {
+			owners(pl, t, &says);
+			return 0;
+		}
+	}
+	on = vbmq_cpuset_and(&leash, &pl->base);
+	if (vbmq_cpuset_is_empty(&on)) {
+		/* Nothing of its leash can ever be in the shared set (all isolated). */
+		if (!ours && !dedicate) {
+			stay(pl, t, &leash);
+			t->conflict = true;
+			return 0;
+		}
+		leash = pl->host->usable;
+	}
+	t->role = VBMQ_PL_FLOAT;
+	return vbmq_pl_set(pl, &leash, &t->leash);
+}
+
+static int set_stands(struct vbmq_pl *pl, struct vbmq_pl_thread *t)
+{
+	struct vbmq_cpuset stands;
+
+	if (t->role == VBMQ_PL_FLOAT)
+		stands = vbmq_cpuset_and(&pl->sets[t->leash].cpus, &pl->base);
+	else
+		stands = vbmq_cpuset_and(&t->cpus, &pl->host->usable);
+	return vbmq_pl_set(pl, &stands, &t->stands);
+}
+
+/* --- making ----------------------------------------------------------------------------------------------------------- */
+
+static int init_domain(struct vbmq_pl *pl, struct vbmq_pl_domain *d, const struct vbmq_domain *from)
+{
+	int r;
+
+	d->d = from;
+	d->home = VBMQ_PL_NONE;
+	r = vbmq_policy_merge(pl->policy, &from->wish, &d->wish);
+	if (r < 0)
+		return r;
+	d->managed = d->wish.enabled != VBMQ_NO;
+	d->running = from->state != VBMQ_DOMAIN_SHUTOFF;
+	d->touch = !d->running || (from->responsive && vbmq_caps_has(from->caps, VBMQ_CAP_PIN));
+	d->free_map = !d->running || vbmq_caps_has(from->caps, VBMQ_CAP_LIVE_MAP);
+	d->threads = calloc(from->n_threads + 1, sizeof(*d->threads));
+	d->disk_free = calloc(from->n_disks + 1, sizeof(*d->disk_free));
+	d->map = calloc(from->n_disks + 1, sizeof(*d->map));
+	if (!d->threads || !d->disk_free || !d->map)
+		return -ENOMEM;
+	d->n_threads = from->n_threads;
+	for (size_t i = 0; i < from->n_threads; i++) {
+		struct vbmq_pl_thread *t = &d->threads[i];
+
+		t->kind = from->threads[i].kind;
+		t->id = from->threads[i].id;
+		t->was = &from->threads[i];
+		t->now = t->was->affinity;
+		t->unit = VBMQ_PL_NONE;
+		t->leash = pl->everywhere;
+		r = set_role(pl, d, t);
+		if (r == 0)
+			r = set_stands(pl, t);
+		if (r < 0)
+			return r;
+	}
+	for (size_t i = 0; i < from->n_disks; i++) {
+		d->map[i] = calloc(from->disks[i].n_queues + 1, sizeof(**d->map));
+		if (!d->map[i])
+			return -ENOMEM;
+	}
+	return vbmq_pl_want(pl, d);
+}
+
+int vbmq_pl_init(struct vbmq_pl *pl, const struct vbmq_snapshot *snapshot, const struct vbmq_policy *policy,
+		 struct vbmq_err *err)
+{
+	const struct vbmq_host *h = snapshot->host;
+	int r;
+
+	*pl = (struct vbmq_pl){ .snapshot = snapshot, .host = h, .policy = policy };
+	if (vbmq_cpuset_is_empty(&h->usable))
+		return vbmq_err_set(err, -EINVAL, "host '%s' has no usable CPU (online and allowed)", h->name);
+	pl->base = vbmq_cpuset_andnot(&h->usable, &h->isolated);
+	if (vbmq_cpuset_is_empty(&pl->base))
+		pl->base = h->usable; /* everything isolated: then nothing is, somebody has to do the work */
+	if (vbmq_pl_set(pl, &h->usable, &pl->everywhere) < 0)
+		return vbmq_err_oom(err);
+	pl->domains = calloc(snapshot->n_domains + 1, sizeof(*pl->domains));
+	if (!pl->domains)
+		return vbmq_err_oom(err);
+	for (size_t i = 0; i < snapshot->n_domains; i++) {
+		pl->n_domains++;
+		r = init_domain(pl, &pl->domains[i], snapshot->domains[i]);
+		if (r < 0)
+			return vbmq_err_set(err, r, "domain '%s': out of memory", snapshot->domains[i]->name);
+	}
+	vbmq_pl_cores_init(pl);
+	return 0;
+}
+
+void vbmq_pl_done(struct vbmq_pl *pl)
+{
+	vbmq_pl_units_done(pl);
+	for (size_t i = 0; i < pl->n_domains; i++) {
+		struct vbmq_pl_domain *d = &pl->domains[i];
+
+		vbmq_wish_done(&d->wish);
+		for (size_t j = 0; d->map && j < d->d->n_disks; j++)
+			free(d->map[j]);
+		free(d->map);
+		free(d->disk_free);
+		free(d->threads);
+		free(d->io);
+	}
+	free(pl->domains);
+	for (size_t i = 0; i < pl->n_sets; i++)
+		free(pl->sets[i].near);
+	free(pl->sets);
+	free(pl->fits);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "core/report.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const char *const vbmq_outcome_words[] = { "pending", "done", "dry-run", "failed", "skipped", "undone", "undo-failed",
+					   NULL };
+const char *const vbmq_check_words[] = { "ok", "drift", "overlap", "missing", "map", "polling", NULL };
+
+struct vbmq_report *vbmq_report_new(const struct vbmq_plan *plan)
+{
+	struct vbmq_report *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return NULL;
+	memcpy(r->plan_id, plan->id, sizeof(r->plan_id));
+	if (plan->n_steps) {
+		r->results = calloc(plan->n_steps, sizeof(*r->results));
+		if (!r->results)
+			return vbmq_report_free(r);
+		r->n_results = plan->n_steps;
+	}
+	return r;
+}
+
+struct vbmq_report *vbmq_report_free(struct vbmq_report *r)
+{
+	if (!r)
+		return NULL;
+	for (size_t i = 0; i < r->n_results; i++)
+		free(r->results[i].text);
+	for (size_t i = 0; i < r->n_checks; i++)
+		free(r->checks[i].text);
+	free(r->results);
+	free(r->checks);
+	free(r);
+	return NULL;
+}
