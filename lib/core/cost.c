@@ -99,5 +99,5 @@ uint64_t vbmq_cost_fragment(bool spares_isolated, uint32_t slower, bool boot, ui
 {
 	if (slower > 63)
 		slower = 63;
-	return (uint64_t)!!spares_isolated << 20 | (uint64_t)slower << 14 | (uint64_t)!!boot << 13 | (rank & 0xfff);
+	return (uint64_t) !!spares_isolated << 20 | (uint64_t)slower << 14 | (uint64_t) !!boot << 13 | (rank & 0xfff);
 }

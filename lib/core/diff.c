@@ -58,8 +58,7 @@ struct walk {
 };
 
 #define NOBODY UINT32_MAX
-#define FOR_EACH_CPU(c, set) \
-	for (int c = vbmq_cpuset_next(set, 0); c >= 0; c = vbmq_cpuset_next(set, (unsigned)c + 1))
+#define FOR_EACH_CPU(c, set) for (int c = vbmq_cpuset_next(set, 0); c >= 0; c = vbmq_cpuset_next(set, (unsigned)c + 1))
 
 void vbmq_steps_free(struct vbmq_step *steps, size_t n)
 {
@@ -92,7 +91,7 @@ static struct vbmq_step *add_step(struct walk *w, enum vbmq_step_op op, uint32_t
 static void stop_sitting(struct walk *w, struct mover *m)
 {
 	FOR_EACH_CPU(c, &m->sits)
-		w->n_sitting[c]--;
+	w->n_sitting[c]--;
 	m->sits = VBMQ_CPUSET_EMPTY;
 }
 
@@ -145,7 +144,7 @@ static int collect(struct walk *w)
 				m->now = m->was->affinity;
 			m->pending = to->exclusive && (!m->was || !vbmq_cpuset_equal(&m->now, &to->cpus));
 			FOR_EACH_CPU(c, &m->now)
-				w->n_allowed[c]++;
+			w->n_allowed[c]++;
 			w->n_movers++;
 		}
 	return 0;
@@ -182,14 +181,14 @@ static void set_sits(struct walk *w, struct mover *m)
 	if (m->to->exclusive ? !m->pending : vbmq_cpuset_is_subset(&m->now, &m->to->cpus))
 		return;
 	FOR_EACH_CPU(c, &m->now)
-		if (w->n_allowed[c] > 1)
-			return;
+	if (w->n_allowed[c] > 1)
+		return;
 	core = c0->cpus;
 	FOR_EACH_CPU(c, &core)
-		if (w->n_allowed[c] == 0 || vbmq_cpuset_has(&m->now, (unsigned)c)) {
-			vbmq_cpuset_add(&m->sits, (unsigned)c);
-			w->n_sitting[c]++;
-		}
+	if (w->n_allowed[c] == 0 || vbmq_cpuset_has(&m->now, (unsigned)c)) {
+		vbmq_cpuset_add(&m->sits, (unsigned)c);
+		w->n_sitting[c]++;
+	}
 }
 
 /* --- floating threads ------------------------------------------------------------------------------------------------- */
@@ -200,8 +199,8 @@ static struct vbmq_cpuset unblocked(const struct walk *w, const struct mover *m,
 	struct vbmq_cpuset free = *set;
 
 	FOR_EACH_CPU(c, set)
-		if (w->n_sitting[c] > (vbmq_cpuset_has(&m->sits, (unsigned)c) ? 1u : 0u))
-			vbmq_cpuset_del(&free, (unsigned)c);
+	if (w->n_sitting[c] > (vbmq_cpuset_has(&m->sits, (unsigned)c) ? 1u : 0u))
+		vbmq_cpuset_del(&free, (unsigned)c);
 	return free;
 }
 
@@ -211,7 +210,7 @@ static void set_stuck(struct walk *w, struct mover *m, bool stuck)
 		return;
 	m->stuck = stuck;
 	FOR_EACH_CPU(c, &m->now)
-		w->n_in_way[c] += stuck ? 1u : -1u;
+	w->n_in_way[c] += stuck ? 1u : -1u;
 }
 
 static int shrink(struct walk *w, struct mover *m)
@@ -275,8 +274,8 @@ static void make_way(struct walk *w, const struct vbmq_cpuset *cpus)
 	struct vbmq_cpuset cores = vbmq_host_whole_cores(w->snapshot->host, cpus);
 
 	FOR_EACH_CPU(c, &cores)
-		for (uint32_t i = w->wanted_by[c]; i != NOBODY; i = w->next_wanting[i])
-			look_at(w, i);
+	for (uint32_t i = w->wanted_by[c]; i != NOBODY; i = w->next_wanting[i])
+		look_at(w, i);
 }
 
 /* An exclusive thread on its way is in the way of others where it stands inside one core. */
@@ -293,7 +292,7 @@ static struct vbmq_cpuset in_way(const struct walk *w, const struct mover *m)
 static void count_in_way(struct walk *w, const struct vbmq_cpuset *cpus, bool there)
 {
 	FOR_EACH_CPU(c, cpus)
-		w->n_in_way[c] += there ? 1u : -1u;
+	w->n_in_way[c] += there ? 1u : -1u;
 }
 
 static bool ready(const struct walk *w, const struct mover *m)
@@ -301,8 +300,8 @@ static bool ready(const struct walk *w, const struct mover *m)
 	struct vbmq_cpuset own = in_way(w, m);
 
 	FOR_EACH_CPU(c, &m->area)
-		if (w->n_in_way[c] > (vbmq_cpuset_has(&own, (unsigned)c) ? 1u : 0u))
-			return false;
+	if (w->n_in_way[c] > (vbmq_cpuset_has(&own, (unsigned)c) ? 1u : 0u))
+		return false;
 	return true;
 }
 

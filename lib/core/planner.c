@@ -64,7 +64,8 @@ static bool keep_for_leash(struct vbmq_pl *pl)
 			for (size_t t = 0; t < pl->units[u].n_threads; t++) {
 				uint32_t index = pl->units[u].threads[t];
 
-				standing = vbmq_cpuset_or(&standing, &pl->domains[pl->units[u].domain].threads[index].now);
+				standing =
+					vbmq_cpuset_or(&standing, &pl->domains[pl->units[u].domain].threads[index].now);
 			}
 		for (int c = vbmq_cpuset_next(&able, 0); c >= 0; c = vbmq_cpuset_next(&able, (unsigned)c + 1)) {
 			uint32_t core = pl->host->core_of[c];
@@ -282,8 +283,9 @@ int vbmq_planner_run(const struct vbmq_snapshot *snapshot, const struct vbmq_pol
 		if (r == 0)
 			r = build(pl, p);
 		if (r < 0)
-			vbmq_err_set(err, r, r == -ENOMEM ? "planner: out of memory" :
-							    "planner: the granted cores cannot be assigned");
+			vbmq_err_set(err, r,
+				     r == -ENOMEM ? "planner: out of memory"
+						  : "planner: the granted cores cannot be assigned");
 	}
 	vbmq_pl_done(pl);
 	free(pl);

@@ -62,14 +62,16 @@ static int say_disks(const struct say *s)
 		if (!subject)
 			return -ENOMEM;
 		if (cold)
-			r = vbmq_diag_add(&s->to->diags, VBMQ_DIAG_NEEDS_RESTART, VBMQ_WARNING, subject,
-					  "Its queues are on the main loop and this QEMU cannot move them while it runs. "
-					  "Use 'vbmqctl configure %s' and restart the guest.",
-					  s->name);
+			r = vbmq_diag_add(
+				&s->to->diags, VBMQ_DIAG_NEEDS_RESTART, VBMQ_WARNING, subject,
+				"Its queues are on the main loop and this QEMU cannot move them while it runs. "
+				"Use 'vbmqctl configure %s' and restart the guest.",
+				s->name);
 		else
-			r = vbmq_diag_add(&s->to->diags, VBMQ_DIAG_NO_MAPPING, VBMQ_WARNING, subject,
-					  "Its queues are on the main loop, and this QEMU or libvirt is too old to map them "
-					  "to several I/O threads (QEMU 9.0 and libvirt 10.0 can).");
+			r = vbmq_diag_add(
+				&s->to->diags, VBMQ_DIAG_NO_MAPPING, VBMQ_WARNING, subject,
+				"Its queues are on the main loop, and this QEMU or libvirt is too old to map them "
+				"to several I/O threads (QEMU 9.0 and libvirt 10.0 can).");
 	}
 	return r;
 }
@@ -83,23 +85,26 @@ static int say_shortage(const struct say *s)
 
 	if (d->wish.exclusive != VBMQ_EXCLUSIVE_NONE && d->n_io) {
 		if (d->n_units == 0)
-			r = vbmq_diag_add(&s->to->diags, VBMQ_DIAG_SHARED_SET, VBMQ_ERROR, s->name,
-					  "No core is left for its I/O threads (%zu wished); they run on the shared set.",
-					  d->n_io);
+			r = vbmq_diag_add(
+				&s->to->diags, VBMQ_DIAG_SHARED_SET, VBMQ_ERROR, s->name,
+				"No core is left for its I/O threads (%zu wished); they run on the shared set.",
+				d->n_io);
 		else if (d->n_serving > room)
 			r = vbmq_diag_add(&s->to->diags, VBMQ_DIAG_SHARED_CORE, VBMQ_ERROR, s->name,
 					  "Its %zu I/O threads share %zu dedicated core(s): no more are left.",
 					  d->n_serving, d->n_units);
 		else if (d->n_serving < d->n_io)
 			r = vbmq_diag_add(&s->to->diags, VBMQ_DIAG_FEWER_IOTHREADS, said ? VBMQ_ERROR : VBMQ_WARNING,
-					  s->name, "Only %zu of %zu I/O threads serve its disks: no more cores are left.",
+					  s->name,
+					  "Only %zu of %zu I/O threads serve its disks: no more cores are left.",
 					  d->n_serving, d->n_io);
 	}
 	if (r == 0 && d->n_vcpus && !d->vcpus_got)
-		r = vbmq_diag_add(&s->to->diags, VBMQ_DIAG_VCPUS_SHARED, VBMQ_ERROR, s->name,
-				  "Its %zu vCPUs should have a core each, but there are not enough left; they run on the "
-				  "shared set.",
-				  d->n_vcpus);
+		r = vbmq_diag_add(
+			&s->to->diags, VBMQ_DIAG_VCPUS_SHARED, VBMQ_ERROR, s->name,
+			"Its %zu vCPUs should have a core each, but there are not enough left; they run on the "
+			"shared set.",
+			d->n_vcpus);
 	return r;
 }
 
@@ -127,11 +132,12 @@ static int say_place(const struct say *s, const struct vbmq_pl_thread *t, const 
 	int r = 0;
 
 	if (t->why.from_device > VBMQ_DISTANCE_LOCAL || t->why.from_memory > VBMQ_DISTANCE_LOCAL)
-		r = vbmq_diag_add(&s->to->diags, VBMQ_DIAG_REMOTE_NODE, VBMQ_WARNING, subject,
-				  "Its core is on another node than %s (distance to the device %u, to the memory %u; 10 is "
-				  "local, 0 not known).",
-				  t->why.from_device > VBMQ_DISTANCE_LOCAL ? "its device" : "the guest's memory",
-				  t->why.from_device, t->why.from_memory);
+		r = vbmq_diag_add(
+			&s->to->diags, VBMQ_DIAG_REMOTE_NODE, VBMQ_WARNING, subject,
+			"Its core is on another node than %s (distance to the device %u, to the memory %u; 10 is "
+			"local, 0 not known).",
+			t->why.from_device > VBMQ_DISTANCE_LOCAL ? "its device" : "the guest's memory",
+			t->why.from_device, t->why.from_memory);
 	if (r == 0 && t->why.nearness > VBMQ_NEAR_L3 && serves_fixed_vcpu(s, t))
 		r = vbmq_diag_add(&s->to->diags, VBMQ_DIAG_REMOTE_L3, VBMQ_INFO, subject,
 				  "Requests it completes interrupt a vCPU outside its L3 domain.");
@@ -188,16 +194,18 @@ static int say_pins(const struct say *s, uint32_t *owner_of_core)
 
 		if (!text)
 			return -ENOMEM;
-		r = vbmq_diag_add(&s->to->diags, VBMQ_DIAG_FOREIGN_PIN, VBMQ_INFO, s->name,
-				  "%zu of its threads are pinned by their owner (CPUs %s): left alone, and no other domain gets "
-				  "these cores for itself.",
-				  n, text);
+		r = vbmq_diag_add(
+			&s->to->diags, VBMQ_DIAG_FOREIGN_PIN, VBMQ_INFO, s->name,
+			"%zu of its threads are pinned by their owner (CPUs %s): left alone, and no other domain gets "
+			"these cores for itself.",
+			n, text);
 	}
 	if (r == 0 && meets)
-		r = vbmq_diag_add(&s->to->diags, VBMQ_DIAG_PIN_CONFLICT, VBMQ_WARNING, s->name,
-				  "Its owner pinned a thread to a core that domain '%s' is pinned to as well; change one of "
-				  "the pins.",
-				  meets->d->name);
+		r = vbmq_diag_add(
+			&s->to->diags, VBMQ_DIAG_PIN_CONFLICT, VBMQ_WARNING, s->name,
+			"Its owner pinned a thread to a core that domain '%s' is pinned to as well; change one of "
+			"the pins.",
+			meets->d->name);
 	return r;
 }
 

@@ -187,7 +187,8 @@ static int round_of_iothreads(struct grant *g, struct claim *claims, size_t n, s
 		size_t pack = part ? g->pl->pack : 1, size;
 		int r;
 
-		if (out[claims[i].domain] || round >= d->n_io || round % pack || d->wish.exclusive == VBMQ_EXCLUSIVE_NONE)
+		if (out[claims[i].domain] || round >= d->n_io || round % pack ||
+		    d->wish.exclusive == VBMQ_EXCLUSIVE_NONE)
 			continue;
 		size = d->n_io - round < pack ? d->n_io - round : pack;
 		r = offer(g, claims[i].domain, part, size, d->threads[d->io[0]].leash, VBMQ_PL_NONE);

@@ -322,8 +322,8 @@ static int fill_row(struct place *p, const struct vbmq_pl_unit *u, bool real, st
 	for (size_t i = 0; i < p->n_cols; i++) {
 		uint32_t c = p->col_core[i];
 
-		row[i] = vbmq_cpuset_has(&p->pl->fits[u->fits].cores, c) ? vbmq_cost_pack(&costs[c]) :
-									   VBMQ_ASSIGN_NEVER;
+		row[i] =
+			vbmq_cpuset_has(&p->pl->fits[u->fits].cores, c) ? vbmq_cost_pack(&costs[c]) : VBMQ_ASSIGN_NEVER;
 	}
 	return 0;
 }

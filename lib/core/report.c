@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const vbmq_outcome_words[] = { "pending", "done", "dry-run", "failed", "skipped", "undone", "undo-failed",
-					   NULL };
+const char *const vbmq_outcome_words[] = { "pending", "done",	"dry-run",     "failed",
+					   "skipped", "undone", "undo-failed", NULL };
 const char *const vbmq_check_words[] = { "ok", "drift", "overlap", "missing", "map", "polling", NULL };
 
 struct vbmq_report *vbmq_report_new(const struct vbmq_plan *plan)
