@@ -216,6 +216,7 @@ int vbmq_apply_restore(const struct vbmq_apply *a, const struct vbmq_snapshot *s
 	}
 	*ret_n_steps = r.n_steps;
 	*ret_steps = VBMQ_STEAL(r.steps);
+	r.n_steps = 0;
 	*ret_report = VBMQ_STEAL(r.report);
 	return code;
 }

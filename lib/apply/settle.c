@@ -153,6 +153,9 @@ void vbmq_settle_restored(struct vbmq_undo *u, const struct vbmq_track *track, c
 		uint32_t d = 0;
 		bool back = false;
 
+		if (i >= u->n_entries)
+			continue; /* more than one went at once; nothing is missed, those before only came nearer */
+
 		while (d < track->snapshot->n_domains && strcmp(track->snapshot->domains[d]->uuid, e->uuid) != 0)
 			d++;
 		if (d == track->snapshot->n_domains || (uuid && strcmp(uuid, e->uuid) != 0) ||
@@ -176,7 +179,9 @@ void vbmq_settle_restored(struct vbmq_undo *u, const struct vbmq_track *track, c
 			back = map_is_back(track, d, e);
 			break;
 		}
-		if (back)
+		if (back && e->kind == VBMQ_UNDO_ADDED)
+			drop_added(u, track->snapshot->domains[d], e->id); /* its affinity, further to the front, as well */
+		else if (back)
 			vbmq_undo_drop(u, e);
 		else
 			settle_entry(track, d, e);

@@ -264,7 +264,7 @@ enum vbmq_undo_standing vbmq_undo_standing(const struct vbmq_undo *u, const stru
 	return VBMQ_UNDO_MISSING;
 }
 
-/* Drops the domain's entries that stand at "worst" or worse. */
+/* Drops the domain's entries that stand at "worst" or worse (missing and stale, or stale alone). */
 static size_t drop_domain(struct vbmq_undo *u, const struct vbmq_domain *d, enum vbmq_undo_standing worst)
 {
 	size_t n = 0, i = first_of(u, d->uuid);

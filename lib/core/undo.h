@@ -75,8 +75,8 @@ size_t vbmq_undo_prune(struct vbmq_undo *u, const struct vbmq_snapshot *snapshot
 /* An entry against its domain as it is now. */
 enum vbmq_undo_standing {
 	VBMQ_UNDO_CURRENT,
-	VBMQ_UNDO_STALE, /* about an earlier instance: the guest was restarted, the thread removed and added again */
 	VBMQ_UNDO_MISSING, /* its thread, disk or running domain is not there */
+	VBMQ_UNDO_STALE, /* about an earlier instance: the guest was restarted, the thread removed and added again */
 };
 enum vbmq_undo_standing vbmq_undo_standing(const struct vbmq_undo *u, const struct vbmq_undo_entry *e,
 					   const struct vbmq_domain *d);
