@@ -53,7 +53,8 @@ int vbmq_qmp_reply(const char *command, const char *reply, size_t len, json_t **
 		return vbmq_err_set(err, -EFBIG, "%s: a reply of %zu bytes; at most %u are read", command, len,
 				    VBMQ_QMP_REPLY_MAX);
 	doc = json_loadb(reply, len, JSON_REJECT_DUPLICATES, &cause);
-	if (!doc && json_error_code(&cause) == json_error_out_of_memory)
+	/* jansson fails without a word where it gets no memory at once */
+	if (!doc && (!cause.text[0] || json_error_code(&cause) == json_error_out_of_memory))
 		return vbmq_err_oom(err);
 	if (!doc)
 		return vbmq_err_set(err, -EPROTO, "%s: the reply is not JSON: %s at byte %d", command, cause.text,
