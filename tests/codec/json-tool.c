@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What test_json.py drives:
+ *   json-tool check KIND FILE       reads a document and prints it again; exit 1 and the cause on stderr if it is refused
+ *   json-tool model KIND            prints the document of the model that has everything (models.h)
+ *   json-tool make KIND SNAPSHOT    prints the plan, explain or report (dry run) that follows from a snapshot
+ *   json-tool conf                  prints the shipped vbmqd.conf
+ */
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "codec/conf.h"
+#include "codec/json_plan.h"
+#include "codec/json_snapshot.h"
+#include "codec/json_undo.h"
+#include "codec/plan_id.h"
+#include "models.h"
+#include "util/cleanup.h"
+#include "util/err.h"
+#include "util/file.h"
+
+static int print_plan(const struct vbmq_plan *plan, const char *kind, const struct vbmq_host *host,
+		      struct vbmq_report *report, char **ret, struct vbmq_err *err)
+{
+	if (strcmp(kind, "plan") == 0)
+		return vbmq_plan_format(plan, host, true, ret, err);
+	if (strcmp(kind, "explain") == 0)
+		return vbmq_explain_format(plan, NULL, true, ret, err);
+	return vbmq_report_format(report, plan, NULL, plan->steps, plan->n_steps, true, ret, err);
+}
+
+static int check(const char *kind, const char *file, char **ret, struct vbmq_err *err)
+{
+	_cleanup_free_ char *text = NULL;
+	struct vbmq_snapshot *snapshot;
+	struct vbmq_plan *plan;
+	struct vbmq_undo *undo;
+	size_t len;
+	int r = vbmq_file_read(file, VBMQ_SNAPSHOT_JSON_MAX, &text, &len, err);
+
+	if (r < 0)
+		return r;
+	if (strcmp(kind, "snapshot") == 0) {
+		r = vbmq_snapshot_parse(file, text, len, &snapshot, err);
+		if (r < 0)
+			return r;
+		r = vbmq_snapshot_format(snapshot, true, ret, err);
+		vbmq_snapshot_free(snapshot);
+	} else if (strcmp(kind, "plan") == 0) {
+		r = vbmq_plan_parse(file, text, len, &plan, err);
+		if (r < 0)
+			return r;
+		r = vbmq_plan_format(plan, NULL, true, ret, err);
+		vbmq_plan_free(plan);
+	} else if (strcmp(kind, "undo") == 0) {
+		r = vbmq_undo_parse(file, text, len, &undo, err);
+		if (r < 0)
+			return r;
+		r = vbmq_undo_format(undo, ret, err);
+		vbmq_undo_free(undo);
+	} else {
+		r = vbmq_err_set(err, -ENOTSUP, "%s: nothing reads documents of kind '%s'", file, kind);
+	}
+	return r;
+}
+
+static int model(const char *kind, char **ret, struct vbmq_err *err)
+{
+	struct vbmq_snapshot *snapshot = model_snapshot();
+	struct vbmq_plan *plan = model_plan();
+	struct vbmq_report *report = model_report(plan);
+	struct vbmq_undo *undo = model_undo();
+	int r;
+
+	if (strcmp(kind, "snapshot") == 0)
+		r = vbmq_snapshot_format(snapshot, true, ret, err);
+	else if (strcmp(kind, "undo") == 0)
+		r = vbmq_undo_format(undo, ret, err);
+	else
+		r = print_plan(plan, kind, NULL, report, ret, err);
+	vbmq_snapshot_free(snapshot);
+	vbmq_report_free(report);
+	vbmq_plan_free(plan);
+	vbmq_undo_free(undo);
+	return r;
+}
+
+static int make(const char *kind, const char *file, char **ret, struct vbmq_err *err)
+{
+	_cleanup_free_ char *text = NULL;
+	struct vbmq_snapshot *snapshot = NULL;
+	struct vbmq_report *report = NULL;
+	struct vbmq_plan *plan = NULL;
+	char id[VBMQ_PLAN_ID_LEN + 1];
+	struct vbmq_policy policy;
+	size_t len;
+	int r = vbmq_file_read(file, VBMQ_SNAPSHOT_JSON_MAX, &text, &len, err);
+
+	if (r < 0)
+		return r;
+	vbmq_policy_init(&policy);
+	r = vbmq_snapshot_parse(file, text, len, &snapshot, err);
+	if (r == 0)
+		r = vbmq_plan_id(snapshot, &policy, id, err);
+	if (r == 0)
+		r = vbmq_plan_make(snapshot, &policy, id, &plan, err);
+	if (r == 0) {
+		report = vbmq_report_new(plan);
+		r = report ? print_plan(plan, kind, snapshot->host, report, ret, err) : vbmq_err_oom(err);
+	}
+	vbmq_report_free(report);
+	vbmq_plan_free(plan);
+	vbmq_snapshot_free(snapshot);
+	vbmq_policy_done(&policy);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	struct vbmq_err err = VBMQ_ERR_INIT;
+	_cleanup_free_ char *text = NULL;
+	int r = -EINVAL;
+
+	if (argc == 4 && strcmp(argv[1], "check") == 0)
+		r = check(argv[2], argv[3], &text, &err);
+	else if (argc == 3 && strcmp(argv[1], "model") == 0)
+		r = model(argv[2], &text, &err);
+	else if (argc == 4 && strcmp(argv[1], "make") == 0)
+		r = make(argv[2], argv[3], &text, &err);
+	else if (argc == 2 && strcmp(argv[1], "conf") == 0)
+		r = vbmq_conf_example(&text, &err);
+	if (r < 0) {
+		fprintf(stderr, "%s\n",
+			err.text[0] ? err.text : "usage: json-tool check|model|make|conf [KIND [FILE]]");
+		return err.text[0] ? 1 : 2;
+	}
+	fputs(text, stdout);
+	return 0;
+}
