@@ -10,7 +10,7 @@ work=$VBMQ_WORK code=$VBMQ_CODE
 root=$work/root
 packages="systemd systemd-sysv udev dbus polkitd kmod procps iproute2 util-linux e2fsprogs psmisc mdadm dmsetup
  libvirt-daemon-system libvirt-daemon-driver-qemu libvirt-clients qemu-system-x86 qemu-utils irqbalance
- hwloc-nox numactl python3 python3-pytest python3-jsonschema python3-dbusmock python3-lxml python3-dbus
+ hwloc-nox numactl python3 python3-pytest meson python3-jsonschema python3-dbusmock python3-lxml python3-dbus
  libhwloc15 libnuma1 libxml2 libjansson4 libsmartcols1 libinih1 libsystemd0 libcmocka0 libasan8 libubsan1 libtsan2"
 suites="$code $code-updates"
 if [ "$code" = bookworm ]; then
@@ -91,17 +91,17 @@ mount -t devtmpfs dev /dev
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 for m in /lib/modules/*.ko; do insmod "$m"; done
-mkdir -p /root
+mkdir -p /new
 n=0
-until mount -t ext4 /dev/vda /root 2>/dev/null; do
+until mount -t ext4 /dev/vda /new 2>/dev/null; do
 	n=$((n + 1))
 	[ $n -lt 100 ] || { echo "no root disk"; exit 1; }
 	usleep 100000
 done
 umount /proc
 umount /sys
-mount -o move /dev /root/dev
-exec switch_root /root /sbin/init
+mount -o move /dev /new/dev
+exec switch_root /new /sbin/init
 INIT
 mkdir "$work/out"
 vbmq_initramfs_tree "$work/tree" "$work/kernel" "$work/init" virtio virtio_ring virtio_pci_legacy_dev virtio_pci_modern_dev \
