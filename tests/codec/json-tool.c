@@ -2,6 +2,7 @@
 /*
  * What test_json.py drives:
  *   json-tool check KIND FILE       reads a document and prints it again; exit 1 and the cause on stderr if it is refused
+ *   json-tool judge KIND FILE...    a line for each document: "ok", or why it is refused
  *   json-tool model KIND            prints the document of the model that has everything (models.h)
  *   json-tool make KIND SNAPSHOT    prints the plan, explain or report (dry run) that follows from a snapshot
  *   json-tool conf                  prints the shipped vbmqd.conf
@@ -118,6 +119,17 @@ static int make(const char *kind, const char *file, char **ret, struct vbmq_err 
 	return r;
 }
 
+static int judge(const char *kind, char *const *files)
+{
+	for (; *files; files++) {
+		struct vbmq_err err = VBMQ_ERR_INIT;
+		_cleanup_free_ char *text = NULL;
+
+		puts(check(kind, *files, &text, &err) == 0 ? "ok" : err.text);
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct vbmq_err err = VBMQ_ERR_INIT;
@@ -126,6 +138,8 @@ int main(int argc, char **argv)
 
 	if (argc == 4 && strcmp(argv[1], "check") == 0)
 		r = check(argv[2], argv[3], &text, &err);
+	else if (argc >= 4 && strcmp(argv[1], "judge") == 0)
+		return judge(argv[2], argv + 3);
 	else if (argc == 3 && strcmp(argv[1], "model") == 0)
 		r = model(argv[2], &text, &err);
 	else if (argc == 4 && strcmp(argv[1], "make") == 0)
@@ -134,7 +148,7 @@ int main(int argc, char **argv)
 		r = vbmq_conf_example(&text, &err);
 	if (r < 0) {
 		fprintf(stderr, "%s\n",
-			err.text[0] ? err.text : "usage: json-tool check|model|make|conf [KIND [FILE]]");
+			err.text[0] ? err.text : "usage: json-tool check|judge|model|make|conf [KIND [FILE]]");
 		return err.text[0] ? 1 : 2;
 	}
 	fputs(text, stdout);

@@ -124,7 +124,7 @@ def test_schema_and_reader_are_equally_strict(kind, tmp_path):
     """Each value replaced by one of each other type, and each object with one key more: both refuse, or both accept."""
     document = json.loads((EXAMPLES / f"{kind}-valid-everything.json").read_text())
     check = validator(kind)
-    seen, differences = set(), []
+    seen, tried = set(), []
     for path in places(document):
         shape = tuple("*" if isinstance(p, int) else p for p in path)
         if shape in seen:
@@ -140,16 +140,14 @@ def test_schema_and_reader_are_equally_strict(kind, tmp_path):
                 continue
             bad = copy.deepcopy(document)
             at(bad, path[:-1])[path[-1]] = new
-            file = tmp_path / "bad.json"
+            file = tmp_path / f"{len(tried)}.json"
             file.write_text(json.dumps(bad))
-            ours = subprocess.run([TOOL, "check", kind, file], capture_output=True, check=False)
-            assert ours.returncode in (0, 1), ours.stderr.decode()
-            theirs = check.is_valid(bad)
-            if (ours.returncode == 0) != theirs:
-                differences.append((path, new, theirs, ours.stderr.decode()))
-    assert len(seen) > 20
+            tried.append((path, new, check.is_valid(bad), file))
+    verdicts = tool("judge", kind, *(t[3] for t in tried)).decode().splitlines()
+    assert len(verdicts) == len(tried) > 150
+    differences = [(*t, v) for t, v in zip(tried, verdicts) if t[2] != (v == "ok")]
     # What only the reader can see: references between parts of the document.
-    unseen = [d for d in differences if not (d[2] and any(t in d[3] for t in REFERENCES))]
+    unseen = [d for d in differences if not (d[2] and any(t in d[4] for t in REFERENCES))]
     assert not unseen
 
 
