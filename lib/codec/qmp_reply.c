@@ -269,3 +269,11 @@ int vbmq_qmp_u64(const char *reply, size_t len, uint64_t *ret, struct vbmq_err *
 	*ret = (uint64_t)json_integer_value(value);
 	return 0;
 }
+
+int vbmq_qmp_done(const char *reply, size_t len, struct vbmq_err *err)
+{
+	_cleanup_json_ json_t *doc = NULL;
+	json_t *value = NULL;
+
+	return vbmq_qmp_reply("command", reply, len, &doc, &value, err);
+}

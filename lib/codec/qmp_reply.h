@@ -52,5 +52,5 @@ int vbmq_qmp_vq_mapping(const char *reply, size_t len, size_t n_queues, uint32_t
 /* qom-get DEVICE num-queues and the like. */
 int vbmq_qmp_u64(const char *reply, size_t len, uint64_t *ret, struct vbmq_err *err);
 
-/* A command that returns nothing of interest: 0 when it worked. -EREMOTEIO, -ENOTSUP as above, -EINVAL: no QMP reply. */
+/* A command that returns nothing of interest: 0 when it worked. */
 int vbmq_qmp_done(const char *reply, size_t len, struct vbmq_err *err);

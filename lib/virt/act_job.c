@@ -24,8 +24,7 @@ static int to_cpumap(const struct vbmq_cpuset *s, unsigned char *map)
 
 static int failed(struct vbmq_act_job *job, const char *doing)
 {
-	return vbmq_virt_error(&job->err, vbmq_virt_conn_alive(job->call.v), "domain '%s': %s %u", job->name, doing,
-			       job->step.id);
+	return vbmq_virt_error(&job->err, job->call.v->conn, "domain '%s': %s %u", job->name, doing, job->step.id);
 }
 
 static int empty(struct vbmq_act_job *job)
@@ -94,7 +93,7 @@ static int command(struct vbmq_act_job *job, virDomainPtr dom, const struct vbmq
 	if (r == 0)
 		r = vbmq_qmp_done(reply, strlen(reply), &job->err);
 	if (r < 0)
-		(void)vbmq_err_prefix(&job->err, "domain '%s': %s", job->name, doing);
+		(void)vbmq_err_prefix(&job->err, "domain '%s': %s: ", job->name, doing);
 	return r;
 }
 
@@ -182,7 +181,7 @@ int vbmq_act_query_iothreads(struct vbmq_act_job *job, virDomainPtr dom)
 	if (r == 0)
 		r = vbmq_qmp_iothreads(reply, strlen(reply), &job->iothreads, &job->n_iothreads, &job->err);
 	if (r < 0)
-		(void)vbmq_err_prefix(&job->err, "domain '%s'", job->name);
+		(void)vbmq_err_prefix(&job->err, "domain '%s': ", job->name);
 	return r;
 }
 

@@ -109,7 +109,7 @@ static int run(struct vbmq_virt *v, const struct vbmq_domain *domain, const stru
 		return vbmq_err_oom(err);
 	r = vbmq_call_run(v, act ? domain->uuid : NULL, &job->call, err);
 	if (r < 0) {
-		(void)vbmq_err_prefix(err, "domain '%s'", domain->name);
+		(void)vbmq_err_prefix(err, "domain '%s': ", domain->name);
 		return r;
 	}
 	if (job->result < 0) {

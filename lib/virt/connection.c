@@ -160,7 +160,7 @@ static int subscribe(struct vbmq_virt *v, struct vbmq_err *err)
 		vbmq_virt_unref(v);
 		/* The test driver has no close callback, and no daemon that could go away. */
 		if (v->qemu)
-			return vbmq_virt_error(err, true, "cannot watch the connection to libvirt");
+			return vbmq_virt_error(err, NULL, "cannot watch the connection to libvirt");
 	} else {
 		v->has_close = true;
 	}
@@ -170,7 +170,7 @@ static int subscribe(struct vbmq_virt *v, struct vbmq_err *err)
 			virConnectDomainEventRegisterAny(v->conn, NULL, events[i].id, events[i].cb, v, release);
 		if (v->callbacks[i] < 0) {
 			vbmq_virt_unref(v);
-			return vbmq_virt_error(err, vbmq_virt_conn_alive(v), "cannot watch the domains of libvirt");
+			return vbmq_virt_error(err, v->conn, "cannot watch the domains of libvirt");
 		}
 	}
 	return 0;
@@ -205,7 +205,7 @@ static int open_work_steps(struct open_job *job)
 
 	v->conn = virConnectOpenAuth(job->uri, NULL, v->read_only ? VIR_CONNECT_RO : 0);
 	if (!v->conn) {
-		r = vbmq_virt_error(&job->err, true, "cannot connect to libvirt%s%s", job->uri ? " at " : "",
+		r = vbmq_virt_error(&job->err, NULL, "cannot connect to libvirt%s%s", job->uri ? " at " : "",
 				    job->uri ? job->uri : "");
 		/* No socket, nobody listening, wrong file: libvirtd is not there. */
 		if (r == -ENOENT || r == -ECONNREFUSED || r == -ENOTSOCK || r == -EPIPE || r == -ECONNRESET)
@@ -214,7 +214,7 @@ static int open_work_steps(struct open_job *job)
 	}
 	type = virConnectGetType(v->conn);
 	if (!type || virConnectGetLibVersion(v->conn, &v->lib_version) < 0)
-		return vbmq_virt_error(&job->err, vbmq_virt_conn_alive(v), "libvirt does not say what it is");
+		return vbmq_virt_error(&job->err, v->conn, "libvirt does not say what it is");
 	v->qemu = !strcmp(type, "QEMU");
 	return v->fn ? subscribe(v, &job->err) : 0;
 }

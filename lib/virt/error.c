@@ -67,7 +67,7 @@ static int code_of(const virError *e)
 	}
 }
 
-int vbmq_virt_error(struct vbmq_err *err, bool alive, const char *fmt, ...)
+int vbmq_virt_error(struct vbmq_err *err, struct _virConnect *conn, const char *fmt, ...)
 {
 	char doing[VBMQ_ERR_TEXT_MAX];
 	const virError *e = virGetLastError();
@@ -77,9 +77,12 @@ int vbmq_virt_error(struct vbmq_err *err, bool alive, const char *fmt, ...)
 	va_start(ap, fmt);
 	(void)vsnprintf(doing, sizeof(doing), fmt, ap);
 	va_end(ap);
-	if (!alive && code != -ENOENT && code != -ENOTCONN)
+	(void)vbmq_err_set(err, code, "%s: %s", doing, e && e->message ? e->message : "libvirt gave no reason");
+	if (conn && code != -ENOENT && virConnectIsAlive(conn) == 0)
 		code = -ECONNRESET;
-	return vbmq_err_set(err, code, "%s: %s", doing, e && e->message ? e->message : "libvirt gave no reason");
+	if (err)
+		err->code = code;
+	return code;
 }
 
 static void ignore(void *data, virErrorPtr error)

@@ -83,7 +83,7 @@ static void list_work(struct vbmq_call *call)
 
 	n = virConnectListAllDomains(call->v->conn, &doms, job->inactive_too ? 0 : VIR_CONNECT_LIST_DOMAINS_ACTIVE);
 	if (n < 0) {
-		job->result = vbmq_virt_error(&job->err, vbmq_virt_conn_alive(call->v), "cannot list the domains");
+		job->result = vbmq_virt_error(&job->err, call->v->conn, "cannot list the domains");
 		return;
 	}
 	if (n > (int)VBMQ_DOMAINS_MAX)
@@ -149,8 +149,7 @@ static void versions_work(struct vbmq_call *call)
 	struct list_job *job = (struct list_job *)call;
 
 	if (virConnectGetVersion(call->v->conn, &job->hypervisor) < 0)
-		job->result = vbmq_virt_error(&job->err, vbmq_virt_conn_alive(call->v),
-					      "libvirt names no hypervisor version");
+		job->result = vbmq_virt_error(&job->err, call->v->conn, "libvirt names no hypervisor version");
 }
 
 int vbmq_virt_versions(struct vbmq_virt *v, unsigned long *ret_lib, unsigned long *ret_hypervisor, struct vbmq_err *err)

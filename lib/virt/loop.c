@@ -36,15 +36,15 @@ int vbmq_virt_loop_init(struct vbmq_err *err)
 		return 0;
 	vbmq_virt_error_silence();
 	if (virInitialize() < 0)
-		return vbmq_virt_error(err, true, "libvirt does not initialise");
+		return vbmq_virt_error(err, NULL, "libvirt does not initialise");
 	if (virEventRegisterDefaultImpl() < 0)
-		return vbmq_virt_error(err, true, "libvirt's event loop does not initialise");
+		return vbmq_virt_error(err, NULL, "libvirt's event loop does not initialise");
 	fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (fd < 0)
 		return vbmq_err_set(err, -errno, "no eventfd to wake libvirt's event loop: %s", strerror(errno));
 	if (virEventAddHandle(fd, VIR_EVENT_HANDLE_READABLE, on_wake, NULL, NULL) < 0) {
 		close(fd);
-		return vbmq_virt_error(err, true, "libvirt's event loop takes no handle");
+		return vbmq_virt_error(err, NULL, "libvirt's event loop takes no handle");
 	}
 	atomic_store(&wake_fd, fd); /* lives as long as the process, as libvirt's loop does */
 	return 0;

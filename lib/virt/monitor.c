@@ -9,8 +9,10 @@
 #include "virt/private.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "codec/qmp_reply.h"
 #include "util/parse.h"
@@ -41,7 +43,7 @@ int vbmq_virt_lookup(struct vbmq_virt *v, const char *name_or_uuid, virDomainPtr
 	if (!dom)
 		dom = virDomainLookupByName(v->conn, name_or_uuid);
 	if (!dom)
-		return vbmq_virt_error(err, vbmq_virt_conn_alive(v), "domain '%s'", name_or_uuid);
+		return vbmq_virt_error(err, v->conn, "domain '%s'", name_or_uuid);
 	*ret = dom;
 	return 0;
 }
@@ -52,7 +54,7 @@ int vbmq_virt_qmp(struct vbmq_virt *v, virDomainPtr dom, const char *command, ch
 	size_t len;
 
 	if (virDomainQemuMonitorCommand(dom, command, &reply, VIR_DOMAIN_QEMU_MONITOR_COMMAND_DEFAULT) < 0)
-		return vbmq_virt_error(err, vbmq_virt_conn_alive(v), "monitor command %.60s", command);
+		return vbmq_virt_error(err, v->conn, "monitor command %.60s", command);
 	if (!reply)
 		return vbmq_err_set(err, -EIO, "monitor command %.60s: no reply", command);
 	len = strlen(reply);
@@ -105,7 +107,8 @@ struct vbmq_virt_instance *vbmq_virt_instance(struct vbmq_virt *v, const char *u
 		v->instances = i;
 	}
 	i->id = id; /* the domain was started anew: nothing of the old instance holds */
-	i->has_caps = false;
+	free(i->xml);
+	i->xml = NULL;
 	free(i->threads);
 	i->threads = NULL;
 	i->n_threads = 0;
@@ -118,7 +121,65 @@ void vbmq_virt_instances_free(struct vbmq_virt_instance *list)
 		struct vbmq_virt_instance *next = list->next;
 
 		free(list->threads);
+		free(list->xml);
 		free(list);
 		list = next;
 	}
+}
+
+/* The program a thread runs; false: it cannot be told. */
+static bool identify(uint32_t tid, struct vbmq_virt_program *ret)
+{
+	char path[64];
+	struct stat st;
+
+	(void)snprintf(path, sizeof(path), "/proc/%u/exe", tid);
+	if (stat(path, &st) < 0)
+		return false;
+	ret->dev = st.st_dev;
+	ret->ino = st.st_ino;
+	ret->mtime = st.st_mtim;
+	return true;
+}
+
+static struct vbmq_virt_program *find_program(struct vbmq_virt *v, const struct vbmq_virt_program *p)
+{
+	size_t n = v->n_programs < VBMQ_VIRT_PROGRAMS_MAX ? v->n_programs : VBMQ_VIRT_PROGRAMS_MAX;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct vbmq_virt_program *q = &v->programs[i];
+
+		if (q->dev == p->dev && q->ino == p->ino && q->mtime.tv_sec == p->mtime.tv_sec &&
+		    q->mtime.tv_nsec == p->mtime.tv_nsec)
+			return &v->programs[i];
+	}
+	return NULL;
+}
+
+bool vbmq_virt_program_caps(struct vbmq_virt *v, uint32_t tid, struct vbmq_caps *ret)
+{
+	struct vbmq_virt_program p;
+	const struct vbmq_virt_program *known;
+
+	if (!identify(tid, &p))
+		return false;
+	pthread_mutex_lock(&v->lock);
+	known = find_program(v, &p);
+	if (known)
+		*ret = known->caps;
+	pthread_mutex_unlock(&v->lock);
+	return known != NULL;
+}
+
+void vbmq_virt_program_learn(struct vbmq_virt *v, uint32_t tid, struct vbmq_caps caps)
+{
+	struct vbmq_virt_program p;
+
+	if (!identify(tid, &p))
+		return;
+	p.caps = caps;
+	pthread_mutex_lock(&v->lock);
+	if (!find_program(v, &p))
+		v->programs[v->n_programs++ % VBMQ_VIRT_PROGRAMS_MAX] = p;
+	pthread_mutex_unlock(&v->lock);
 }

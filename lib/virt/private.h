@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
+#include <time.h>
 
 #include "core/domain.h"
 #include "util/err.h"
@@ -31,12 +33,21 @@ struct vbmq_virt_thread { /* what we last heard of the threads of an instance, f
 struct vbmq_virt_instance {
 	char uuid[37];
 	int32_t id;
-	bool has_caps;
 	struct vbmq_caps caps;
+	char *xml; /* the live XML as last read: it cannot be had while the monitor hangs; owned */
 	struct vbmq_virt_thread *threads;
 	size_t n_threads;
 	struct vbmq_virt_instance *next;
 };
+
+/* Capabilities are those of a program file. */
+struct vbmq_virt_program {
+	dev_t dev;
+	ino_t ino;
+	struct timespec mtime;
+	struct vbmq_caps caps;
+};
+#define VBMQ_VIRT_PROGRAMS_MAX 16u
 
 struct vbmq_virt {
 	virConnectPtr conn;
@@ -61,6 +72,8 @@ struct vbmq_virt {
 	unsigned n_hung;
 	unsigned n_hung_conn; /* abandoned calls that concern no domain's monitor: libvirtd itself hangs */
 	struct vbmq_virt_instance *instances;
+	struct vbmq_virt_program programs[VBMQ_VIRT_PROGRAMS_MAX];
+	size_t n_programs; /* ever seen; the array is used round and round */
 };
 
 struct vbmq_virt *vbmq_virt_ref(struct vbmq_virt *v);
@@ -110,5 +123,10 @@ int vbmq_virt_gone(struct vbmq_virt *v, virDomainPtr dom, int32_t id, int code, 
 /* Instance record, under v->lock; NULL: no memory (create) or none. */
 struct vbmq_virt_instance *vbmq_virt_instance(struct vbmq_virt *v, const char *uuid, int32_t id, bool create);
 void vbmq_virt_instances_free(struct vbmq_virt_instance *list);
+
+/* Capabilities of the program that thread tid of this machine runs, if they were learnt before: the schema is the same for
+ * all guests of one QEMU binary, and asking for it (200 KiB) costs more than all else together. */
+bool vbmq_virt_program_caps(struct vbmq_virt *v, uint32_t tid, struct vbmq_caps *ret);
+void vbmq_virt_program_learn(struct vbmq_virt *v, uint32_t tid, struct vbmq_caps caps);
 
 bool vbmq_virt_conn_alive(struct vbmq_virt *v);

@@ -4,17 +4,19 @@
  * One domain, read.
  *
  * Which datum comes from where:
- *   XML, state, id     libvirt, without a job: works whatever the monitor does
+ *   state, id          libvirtd alone: always to be had
+ *   XML                libvirtd; it takes the domain's job, so it waits behind a hung monitor call of anybody
  *   thread ids         QMP query-cpus-fast and query-iothreads; libvirt has no call that tells them
  *   polling            the same query-iothreads (virDomainListGetStats would make libvirt send it once more)
- *   capabilities       query-qmp-schema and device-list-properties, once for an instance
+ *   capabilities       query-qmp-schema and device-list-properties, once for every QEMU binary
  *   queue count, started     x-query-virtio-status of each disk (QEMU >= 7.2; without it: what the XML says, started unknown)
  *   queue map          the XML; qom-get iothread-vq-mapping only where the map can have changed (live map) or the queue count
  *                      is QEMU's default and several threads serve the disk
  *
- * Reading is two jobs with a time limit each (call.c): what libvirtd knows, then what the monitor tells. Without the second the
- * domain is not responsive; the thread ids heard last from this instance are then used again: its threads still occupy CPUs, and
- * a planner that did not know where would put others there.
+ * Each line is a job with a time limit of its own (call.c), the QMP ones together one. When XML or monitor do not come in time
+ * the domain is not responsive; what was heard last of this instance (XML, thread ids, capabilities) then stands in: its
+ * threads still occupy CPUs, and a planner that did not know where would put others there. With nothing heard yet the
+ * persistent configuration has to tell what the domain consists of.
  *
  * Drivers other than QEMU (test:///), and read-only connections, have no monitor: XML alone, no capability.
  */
@@ -29,122 +31,9 @@
 #include "codec/qmp_reply.h"
 #include "util/cleanup.h"
 #include "util/strbuf.h"
-#include "virt/private.h"
+#include "virt/xml.h"
 
-/* --- what libvirtd knows --- */
-
-struct xml_job {
-	struct vbmq_call call;
-	char *name;
-	unsigned flags;
-	bool define; /* name is the XML to define */
-	char *xml;
-	char uuid[37];
-	int32_t id;
-	int state;
-	int result;
-	struct vbmq_err err;
-};
-
-static void xml_destroy(struct vbmq_call *call)
-{
-	struct xml_job *job = (struct xml_job *)call;
-
-	free(job->name);
-	free(job->xml);
-	free(job);
-}
-
-static int xml_steps(struct xml_job *job)
-{
-	struct vbmq_virt *v = job->call.v;
-	_cleanup_(vbmq_virt_domain_freep) virDomainPtr dom = NULL;
-	int r = vbmq_virt_lookup(v, job->name, &dom, &job->err);
-
-	if (r < 0)
-		return r;
-	job->xml = virDomainGetXMLDesc(dom, job->flags);
-	if (!job->xml || virDomainGetState(dom, &job->state, NULL, 0) < 0 ||
-	    virDomainGetUUIDString(dom, job->uuid) < 0) {
-		r = vbmq_virt_error(&job->err, vbmq_virt_conn_alive(v), "domain '%s'", job->name);
-		return vbmq_virt_gone(v, dom, (int32_t)virDomainGetID(dom), r, &job->err);
-	}
-	/* The id of the lookup, an instant before the XML: when the XML says another one, the domain was restarted in between,
-	 * and the reader's caller will see that at the next event. */
-	job->id = (int32_t)virDomainGetID(dom);
-	return 0;
-}
-
-static void xml_work(struct vbmq_call *call)
-{
-	struct xml_job *job = (struct xml_job *)call;
-	virDomainPtr dom;
-
-	if (!job->define) {
-		job->result = xml_steps(job);
-		return;
-	}
-	dom = virDomainDefineXMLFlags(call->v->conn, job->name, VIR_DOMAIN_DEFINE_VALIDATE);
-	if (dom)
-		(void)virDomainFree(dom);
-	else
-		job->result = vbmq_virt_error(&job->err, vbmq_virt_conn_alive(call->v), "cannot define the domain");
-}
-
-/* Runs the job; *ret is to be freed with xml_destroy. */
-static int xml_run(struct vbmq_virt *v, const char *name, unsigned flags, bool define, struct xml_job **ret,
-		   struct vbmq_err *err)
-{
-	struct xml_job *job = calloc(1, sizeof(*job));
-	int r;
-
-	if (job)
-		job->name = strdup(name);
-	if (!job || !job->name) {
-		free(job);
-		return vbmq_err_oom(err);
-	}
-	job->call.work = xml_work;
-	job->call.destroy = xml_destroy;
-	job->flags = flags;
-	job->define = define;
-	r = vbmq_call_run(v, NULL, &job->call, err);
-	if (r < 0) {
-		(void)vbmq_err_prefix(err, "%s", define ? "define" : name);
-		return r;
-	}
-	if (job->result < 0) {
-		r = vbmq_err_set(err, job->result, "%s", job->err.text);
-		xml_destroy(&job->call);
-		return r;
-	}
-	*ret = job;
-	return 0;
-}
-
-int vbmq_virt_domain_xml(struct vbmq_virt *v, const char *name_or_uuid, bool inactive, char **ret, struct vbmq_err *err)
-{
-	unsigned flags = (inactive ? VIR_DOMAIN_XML_INACTIVE : 0) | (v->read_only ? 0 : VIR_DOMAIN_XML_SECURE);
-	struct xml_job *job;
-	int r = xml_run(v, name_or_uuid, flags, false, &job, err);
-
-	if (r < 0)
-		return r;
-	*ret = VBMQ_STEAL(job->xml);
-	xml_destroy(&job->call);
-	return 0;
-}
-
-int vbmq_virt_define(struct vbmq_virt *v, const char *xml, struct vbmq_err *err)
-{
-	struct xml_job *job;
-	int r = xml_run(v, xml, 0, true, &job, err);
-
-	if (r < 0)
-		return r;
-	xml_destroy(&job->call);
-	return 0;
-}
+VBMQ_DEFINE_CLEANUP(struct vbmq_domain *, vbmq_domain_free);
 
 /* --- what the monitor tells --- */
 
@@ -159,8 +48,8 @@ struct monitor_job {
 	struct vbmq_call call;
 	char uuid[37];
 	int32_t id;
-	bool want_caps, live_map;
-	char *schema, *props, *cpus, *iothreads;
+	char *cpus, *iothreads; /* replies */
+	struct vbmq_caps caps;
 	struct disk_query *disks;
 	size_t n_disks;
 	int result;
@@ -177,8 +66,6 @@ static void monitor_destroy(struct vbmq_call *call)
 		free(job->disks[i].map);
 	}
 	free(job->disks);
-	free(job->schema);
-	free(job->props);
 	free(job->cpus);
 	free(job->iothreads);
 	free(job);
@@ -194,7 +81,7 @@ static int ask_disk(struct monitor_job *job, virDomainPtr dom, struct disk_query
 	vbmq_strbuf_printf(&path, "/machine/peripheral/%s", q->alias);
 	if (path.failed)
 		return vbmq_err_oom(&job->err);
-	if (q->want_map || job->live_map) {
+	if (q->want_map || vbmq_caps_has(job->caps, VBMQ_CAP_LIVE_MAP)) {
 		vbmq_strbuf_add(&text, "{\"execute\":\"qom-get\",\"arguments\":{\"path\":");
 		vbmq_virt_json_string(&text, path.text);
 		vbmq_strbuf_add(&text, ",\"property\":\"iothread-vq-mapping\"}}");
@@ -214,21 +101,52 @@ static int ask_disk(struct monitor_job *job, virDomainPtr dom, struct disk_query
 	return vbmq_virt_qmp(v, dom, text.text, &q->status, &job->err);
 }
 
-/* Capabilities first: whether the map can change decides what is asked of the disks. */
-static int ask_caps(struct monitor_job *job, virDomainPtr dom)
+static int parse_caps(struct vbmq_virt *v, const char *schema, const char *props, struct vbmq_caps *ret,
+		      struct vbmq_err *err)
 {
-	struct vbmq_virt *v = job->call.v;
-	struct vbmq_caps caps;
+	struct vbmq_caps caps = { .bits = 0 };
+	bool has_map = false;
 	int r;
 
-	r = vbmq_virt_qmp(v, dom, "{\"execute\":\"query-qmp-schema\"}", &job->schema, &job->err);
+	r = vbmq_qmp_schema_caps(schema, strlen(schema), &caps, err);
+	if (r < 0)
+		return r;
+	r = vbmq_qmp_has_vq_mapping(props, strlen(props), &has_map, err);
+	if (r < 0 && r != -EREMOTEIO) /* no virtio-blk-pci in this QEMU */
+		return r;
+	caps.bits |= VBMQ_CAP_PIN;
+	if (r == 0 && has_map && v->lib_version >= VBMQ_LIBVIRT_DISK_IOTHREADS)
+		caps.bits |= VBMQ_CAP_COLD_MAP;
+	*ret = caps;
+	return 0;
+}
+
+/* Before the disks are asked: whether the map can change decides what they are asked. */
+static int ask_caps(struct monitor_job *job, virDomainPtr dom)
+{
+	static const char schema_command[] = "{\"execute\":\"query-qmp-schema\"}";
+	static const char props_command[] =
+		"{\"execute\":\"device-list-properties\",\"arguments\":{\"typename\":\"virtio-blk-pci\"}}";
+	struct vbmq_virt *v = job->call.v;
+	_cleanup_free_ struct vbmq_qmp_vcpu *cpus = NULL;
+	_cleanup_free_ char *schema = NULL, *props = NULL;
+	uint32_t tid;
+	size_t n;
+	int r;
+
+	r = vbmq_qmp_cpus(job->cpus, strlen(job->cpus), &cpus, &n, &job->err);
+	if (r < 0)
+		return r;
+	tid = n ? cpus[0].tid : 0;
+	if (vbmq_virt_program_caps(v, tid, &job->caps))
+		return 0;
+	r = vbmq_virt_qmp(v, dom, schema_command, &schema, &job->err);
 	if (r == 0)
-		r = vbmq_virt_qmp(
-			v, dom,
-			"{\"execute\":\"device-list-properties\",\"arguments\":{\"typename\":\"virtio-blk-pci\"}}",
-			&job->props, &job->err);
-	if (r == 0 && vbmq_qmp_schema_caps(job->schema, strlen(job->schema), &caps, NULL) == 0)
-		job->live_map = vbmq_caps_has(caps, VBMQ_CAP_LIVE_MAP);
+		r = vbmq_virt_qmp(v, dom, props_command, &props, &job->err);
+	if (r == 0)
+		r = parse_caps(v, schema, props, &job->caps, &job->err);
+	if (r == 0)
+		vbmq_virt_program_learn(v, tid, job->caps);
 	return r;
 }
 
@@ -245,7 +163,7 @@ static int monitor_steps(struct monitor_job *job)
 	r = vbmq_virt_qmp(v, dom, "{\"execute\":\"query-cpus-fast\"}", &job->cpus, &job->err);
 	if (r == 0)
 		r = vbmq_virt_qmp(v, dom, "{\"execute\":\"query-iothreads\"}", &job->iothreads, &job->err);
-	if (r == 0 && job->want_caps)
+	if (r == 0)
 		r = ask_caps(job, dom);
 	for (size_t i = 0; r == 0 && i < job->n_disks; i++)
 		r = ask_disk(job, dom, &job->disks[i]);
@@ -268,7 +186,7 @@ static bool several_threads(const struct vbmq_disk *disk)
 	return false;
 }
 
-static struct monitor_job *monitor_job_new(const struct vbmq_domain *d, const struct vbmq_caps *caps)
+static struct monitor_job *monitor_job_new(const struct vbmq_domain *d)
 {
 	struct monitor_job *job = calloc(1, sizeof(*job));
 
@@ -278,8 +196,6 @@ static struct monitor_job *monitor_job_new(const struct vbmq_domain *d, const st
 	job->call.destroy = monitor_destroy;
 	memcpy(job->uuid, d->uuid, sizeof(job->uuid));
 	job->id = d->id;
-	job->want_caps = !caps;
-	job->live_map = caps && vbmq_caps_has(*caps, VBMQ_CAP_LIVE_MAP);
 	job->disks = calloc(d->n_disks ? d->n_disks : 1, sizeof(*job->disks));
 	if (!job->disks) {
 		monitor_destroy(&job->call);
@@ -359,8 +275,7 @@ static int resize_queues(struct vbmq_disk *disk, uint32_t n)
 	return 0;
 }
 
-static int take_disk(struct vbmq_domain *d, struct vbmq_disk *disk, const struct disk_query *q, bool live_map,
-		     struct vbmq_err *err)
+static int take_disk(struct vbmq_domain *d, struct vbmq_disk *disk, const struct disk_query *q, struct vbmq_err *err)
 {
 	_cleanup_free_ uint32_t *map = NULL;
 	uint32_t n;
@@ -380,68 +295,54 @@ static int take_disk(struct vbmq_domain *d, struct vbmq_disk *disk, const struct
 		r = vbmq_qmp_vq_mapping(q->map, strlen(q->map), disk->n_queues, &map, err);
 		if (r < 0 && r != -ENOTSUP && r != -EREMOTEIO)
 			return r;
-		for (size_t i = 0; map && i < disk->n_queues; i++)
+		for (size_t i = 0; map && i < disk->n_queues; i++) {
+			if (map[i] && !find_thread(d, VBMQ_THREAD_IOTHREAD, map[i]))
+				return vbmq_err_set(err, -EAGAIN,
+						    "disk %s is served by I/O thread %u, which libvirt does not know",
+						    disk->target, map[i]);
 			disk->queues[i].iothread = map[i];
+		}
 	}
 	vbmq_disk_estimate_vcpus(disk, d->n_vcpus);
 	return 0;
 }
 
-static int take_caps(struct vbmq_virt *v, const struct monitor_job *job, struct vbmq_caps *ret, struct vbmq_err *err)
-{
-	struct vbmq_caps caps = { .bits = 0 };
-	bool has_map = false;
-	int r;
-
-	r = vbmq_qmp_schema_caps(job->schema, strlen(job->schema), &caps, err);
-	if (r < 0)
-		return r;
-	r = vbmq_qmp_has_vq_mapping(job->props, strlen(job->props), &has_map, err);
-	if (r < 0 && r != -EREMOTEIO) /* no virtio-blk-pci in this QEMU */
-		return r;
-	caps.bits &= ~(uint32_t)VBMQ_CAP_COLD_MAP;
-	caps.bits |= VBMQ_CAP_PIN;
-	if (has_map && v->lib_version >= VBMQ_LIBVIRT_DISK_IOTHREADS)
-		caps.bits |= VBMQ_CAP_COLD_MAP;
-	*ret = caps;
-	return 0;
-}
-
-/* Remembers caps and threads of this instance. No memory: it is asked again. */
-static void remember(struct vbmq_virt *v, const struct vbmq_domain *d)
+/* Remembers what was heard of this instance. No memory: then it is not remembered. */
+static void remember(struct vbmq_virt *v, const struct vbmq_domain *d, const char *xml)
 {
 	struct vbmq_virt_thread *threads = calloc(d->n_threads ? d->n_threads : 1, sizeof(*threads));
+	char *copy = strdup(xml);
 	struct vbmq_virt_instance *i;
 
+	for (size_t k = 0; threads && k < d->n_threads; k++)
+		threads[k] = (struct vbmq_virt_thread){ .kind = d->threads[k].kind,
+							.id = d->threads[k].id,
+							.tid = d->threads[k].tid };
 	pthread_mutex_lock(&v->lock);
-	i = threads ? vbmq_virt_instance(v, d->uuid, d->id, true) : NULL;
+	i = threads && copy ? vbmq_virt_instance(v, d->uuid, d->id, true) : NULL;
 	if (i) {
-		i->has_caps = true;
 		i->caps = d->caps;
+		free(i->xml);
+		i->xml = VBMQ_STEAL(copy);
 		free(i->threads);
 		i->threads = VBMQ_STEAL(threads);
 		i->n_threads = d->n_threads;
-		for (size_t k = 0; k < d->n_threads; k++)
-			i->threads[k] = (struct vbmq_virt_thread){ .kind = d->threads[k].kind,
-								   .id = d->threads[k].id,
-								   .tid = d->threads[k].tid };
 	}
 	pthread_mutex_unlock(&v->lock);
 	free(threads);
+	free(copy);
 }
 
-static bool recall_caps(struct vbmq_virt *v, const struct vbmq_domain *d, struct vbmq_caps *ret)
+static char *recall_xml(struct vbmq_virt *v, const struct vbmq_virt_facts *facts)
 {
 	const struct vbmq_virt_instance *i;
-	bool found;
+	char *xml;
 
 	pthread_mutex_lock(&v->lock);
-	i = vbmq_virt_instance(v, d->uuid, d->id, false);
-	found = i && i->has_caps;
-	if (found)
-		*ret = i->caps;
+	i = vbmq_virt_instance(v, facts->uuid, facts->id, false);
+	xml = i && i->xml ? strdup(i->xml) : NULL;
 	pthread_mutex_unlock(&v->lock);
-	return found;
+	return xml;
 }
 
 static void recall_threads(struct vbmq_virt *v, struct vbmq_domain *d)
@@ -450,6 +351,8 @@ static void recall_threads(struct vbmq_virt *v, struct vbmq_domain *d)
 
 	pthread_mutex_lock(&v->lock);
 	i = vbmq_virt_instance(v, d->uuid, d->id, false);
+	if (i)
+		d->caps = i->caps;
 	for (size_t k = 0; i && k < i->n_threads; k++) {
 		struct vbmq_thread *t = find_thread(d, i->threads[k].kind, i->threads[k].id);
 
@@ -459,31 +362,25 @@ static void recall_threads(struct vbmq_virt *v, struct vbmq_domain *d)
 	pthread_mutex_unlock(&v->lock);
 }
 
-static int take_replies(struct vbmq_virt *v, struct vbmq_domain *d, struct monitor_job *job, struct vbmq_err *err)
+static int take_replies(struct vbmq_domain *d, struct monitor_job *job, struct vbmq_err *err)
 {
 	size_t k = 0;
 	int r;
 
-	if (job->want_caps) {
-		r = take_caps(v, job, &d->caps, err);
-		if (r < 0)
-			return r;
-	}
+	d->caps = job->caps;
 	r = take_threads(d, job, err);
 	for (size_t i = 0; r == 0 && i < d->n_disks; i++) {
 		if (d->disks[i].alias)
-			r = take_disk(d, &d->disks[i], &job->disks[k++], job->live_map, err);
+			r = take_disk(d, &d->disks[i], &job->disks[k++], err);
 	}
-	if (r == 0)
-		remember(v, d);
 	return r;
 }
 
+/* 0, -ETIMEDOUT or -EBUSY (it hangs), or a failure. */
 static int ask_monitor(struct vbmq_virt *v, struct vbmq_domain *d, struct vbmq_err *err)
 {
 	struct vbmq_err why = VBMQ_ERR_INIT;
-	bool known = recall_caps(v, d, &d->caps);
-	struct monitor_job *job = monitor_job_new(d, known ? &d->caps : NULL);
+	struct monitor_job *job = monitor_job_new(d);
 	int r;
 
 	if (!job)
@@ -494,16 +391,13 @@ static int ask_monitor(struct vbmq_virt *v, struct vbmq_domain *d, struct vbmq_e
 		if (r < 0)
 			why = job->err;
 		else
-			r = take_replies(v, d, job, &why);
+			r = take_replies(d, job, &why);
 		monitor_destroy(&job->call);
-	}
-	if (r == -ETIMEDOUT || r == -EBUSY) {
-		d->responsive = false;
-		recall_threads(v, d);
-		return 0;
 	}
 	return r < 0 ? vbmq_err_set(err, r, "domain '%s': %s", d->name, why.text) : 0;
 }
+
+/* --- all of it --- */
 
 static enum vbmq_domain_state state_of(int state)
 {
@@ -519,31 +413,63 @@ static enum vbmq_domain_state state_of(int state)
 	}
 }
 
+static bool hangs(int r)
+{
+	return r == -ETIMEDOUT || r == -EBUSY;
+}
+
+/* The XML, or what stands in for it when the domain hangs: then *ret_hangs, and *ret_live tells which XML it is. */
+static int get_xml(struct vbmq_virt *v, const struct vbmq_virt_facts *facts, char **ret, bool *ret_live,
+		   bool *ret_hangs, struct vbmq_err *err)
+{
+	struct vbmq_err why = VBMQ_ERR_INIT;
+	int r = vbmq_virt_xml_text(v, facts, 0, ret, &why);
+
+	*ret_live = facts->id >= 0;
+	*ret_hangs = facts->id >= 0 && hangs(r);
+	if (*ret_hangs) {
+		*ret = recall_xml(v, facts);
+		if (*ret)
+			return 0;
+		*ret_live = false;
+		r = vbmq_virt_xml_text(v, facts, VIR_DOMAIN_XML_INACTIVE, ret, &why);
+	}
+	return r < 0 ? vbmq_err_set(err, r, "%s", why.text) : 0;
+}
+
 int vbmq_virt_read_domain(struct vbmq_virt *v, const char *name_or_uuid, struct vbmq_domain **ret,
 			  struct vbmq_err *ret_metadata_err, struct vbmq_err *err)
 {
-	struct vbmq_domain *d = NULL;
-	struct xml_job *job;
-	bool live;
+	struct vbmq_err metadata = VBMQ_ERR_INIT, why = VBMQ_ERR_INIT;
+	_cleanup_(vbmq_domain_freep) struct vbmq_domain *d = NULL;
+	_cleanup_free_ char *xml = NULL;
+	struct vbmq_virt_facts facts;
+	bool live = false, hung = false;
 	int r;
 
-	r = xml_run(v, name_or_uuid, 0, false, &job, err);
+	r = vbmq_virt_look(v, name_or_uuid, &facts, err);
+	if (r == 0)
+		r = get_xml(v, &facts, &xml, &live, &hung, err);
+	if (r == 0)
+		r = vbmq_domxml_parse_lenient(name_or_uuid, xml, strlen(xml), live, &d, &metadata, err);
 	if (r < 0)
 		return r;
-	live = job->id >= 0 && job->state != VIR_DOMAIN_SHUTOFF;
-	r = vbmq_domxml_parse_lenient(name_or_uuid, job->xml, strlen(job->xml), live, &d, ret_metadata_err, err);
-	if (r == 0) {
-		d->id = live ? job->id : -1;
-		d->state = live ? state_of(job->state) : VBMQ_DOMAIN_SHUTOFF;
-		d->responsive = true;
+	d->id = facts.id;
+	d->state = facts.id >= 0 ? state_of(facts.state) : VBMQ_DOMAIN_SHUTOFF;
+	d->responsive = !hung;
+	if (facts.id >= 0 && !hung && v->qemu && !v->read_only) {
+		r = ask_monitor(v, d, &why);
+		if (r == 0)
+			remember(v, d, xml);
+		else if (hangs(r))
+			d->responsive = false;
+		else
+			return vbmq_err_set(err, r, "%s", why.text);
 	}
-	xml_destroy(&job->call);
-	if (r == 0 && live && v->qemu && !v->read_only)
-		r = ask_monitor(v, d, err);
-	if (r < 0) {
-		vbmq_domain_free(d);
-		return r;
-	}
-	*ret = d;
+	if (!d->responsive)
+		recall_threads(v, d);
+	if (ret_metadata_err && metadata.code)
+		*ret_metadata_err = metadata;
+	*ret = VBMQ_STEAL(d);
 	return 0;
 }

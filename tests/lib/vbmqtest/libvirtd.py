@@ -24,9 +24,7 @@ auth_unix_ro = "none"
 auth_unix_rw = "none"
 log_filters = "3:util.netlink 3:remote 4:event"
 log_outputs = "2:file:{dir}/libvirtd.log"
-host_uuid_source = "machine-id"
 host_uuid = "{uuid}"
-keepalive_interval = -1
 """
 
 QEMU_CONF = """\
@@ -54,7 +52,7 @@ class VirshError(Exception):
 
 class Libvirtd:
     """cgroups: let libvirt use the machine's cgroups (names of guests must then be unique on the machine).
-    emulator: path of another QEMU. sanitize_env: extra environment of libvirtd."""
+    emulator: path of another QEMU. qemu_conf: more lines for it. env: more environment for libvirtd."""
 
     def __init__(self, cgroups=False, emulator=None, qemu_conf="", env=None):
         if os.geteuid() != 0:
@@ -81,7 +79,7 @@ class Libvirtd:
             os.mkdir(os.path.join(self.dir, name))
         with open("/proc/sys/kernel/random/uuid", encoding="ascii") as f:
             uuid = f.read().strip()
-        conf = LIBVIRTD_CONF.format(dir=self.dir, uuid=uuid).replace('host_uuid_source = "machine-id"\n', "")
+        conf = LIBVIRTD_CONF.format(dir=self.dir, uuid=uuid)
         with open(f"{self.dir}/etc/libvirtd.conf", "w", encoding="ascii") as f:
             f.write(conf)
         with open(f"{self.dir}/etc/qemu.conf", "w", encoding="ascii") as f:

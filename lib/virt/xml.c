@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+#include "virt/xml.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/cleanup.h"
+#include "virt/read.h"
+
+struct xml_job {
+	struct vbmq_call call;
+	char *text; /* in: name or UUID; define: the XML */
+	unsigned flags;
+	char *xml; /* out */
+	struct vbmq_virt_facts facts;
+	int result;
+	struct vbmq_err err;
+};
+
+static void xml_destroy(struct vbmq_call *call)
+{
+	struct xml_job *job = (struct xml_job *)call;
+
+	free(job->text);
+	free(job->xml);
+	free(job);
+}
+
+/* uuid: see vbmq_call_run. With 0 *ret is to be freed with xml_destroy. */
+static int run(struct vbmq_virt *v, const char *uuid, const char *text, unsigned flags,
+	       void (*work)(struct vbmq_call *call), struct xml_job **ret, struct vbmq_err *err)
+{
+	struct xml_job *job = calloc(1, sizeof(*job));
+	int r;
+
+	if (job)
+		job->text = strdup(text);
+	if (!job || !job->text) {
+		free(job);
+		return vbmq_err_oom(err);
+	}
+	job->call.work = work;
+	job->call.destroy = xml_destroy;
+	job->flags = flags;
+	r = vbmq_call_run(v, uuid, &job->call, err);
+	if (r < 0)
+		return r;
+	if (job->result < 0) {
+		r = vbmq_err_set(err, job->result, "%s", job->err.text);
+		xml_destroy(&job->call);
+		return r;
+	}
+	*ret = job;
+	return 0;
+}
+
+static void look_work(struct vbmq_call *call)
+{
+	struct xml_job *job = (struct xml_job *)call;
+	_cleanup_(vbmq_virt_domain_freep) virDomainPtr dom = NULL;
+
+	job->result = vbmq_virt_lookup(call->v, job->text, &dom, &job->err);
+	if (job->result < 0)
+		return;
+	if (virDomainGetState(dom, &job->facts.state, NULL, 0) < 0 ||
+	    virDomainGetUUIDString(dom, job->facts.uuid) < 0) {
+		job->result = vbmq_virt_error(&job->err, call->v->conn, "domain '%s'", job->text);
+		return;
+	}
+	job->facts.id = (int32_t)virDomainGetID(dom);
+	if (job->facts.state == VIR_DOMAIN_SHUTOFF)
+		job->facts.id = -1; /* it stopped between the two */
+}
+
+int vbmq_virt_look(struct vbmq_virt *v, const char *name_or_uuid, struct vbmq_virt_facts *ret, struct vbmq_err *err)
+{
+	struct xml_job *job;
+	int r = run(v, NULL, name_or_uuid, 0, look_work, &job, err);
+
+	if (r < 0)
+		return r;
+	*ret = job->facts;
+	xml_destroy(&job->call);
+	return 0;
+}
+
+static void text_work(struct vbmq_call *call)
+{
+	struct xml_job *job = (struct xml_job *)call;
+	_cleanup_(vbmq_virt_domain_freep) virDomainPtr dom = NULL;
+
+	job->result = vbmq_virt_lookup(call->v, job->text, &dom, &job->err);
+	if (job->result < 0)
+		return;
+	job->xml = virDomainGetXMLDesc(dom, job->flags);
+	if (!job->xml)
+		job->result = vbmq_virt_error(&job->err, call->v->conn, "XML of domain '%s'", virDomainGetName(dom));
+}
+
+int vbmq_virt_xml_text(struct vbmq_virt *v, const struct vbmq_virt_facts *facts, unsigned flags, char **ret,
+		       struct vbmq_err *err)
+{
+	bool may_wait = facts->id >= 0 && !(flags & VIR_DOMAIN_XML_INACTIVE);
+	struct xml_job *job;
+	int r = run(v, may_wait ? facts->uuid : NULL, facts->uuid, flags, text_work, &job, err);
+
+	if (r < 0)
+		return r;
+	*ret = VBMQ_STEAL(job->xml);
+	xml_destroy(&job->call);
+	return 0;
+}
+
+int vbmq_virt_domain_xml(struct vbmq_virt *v, const char *name_or_uuid, bool inactive, char **ret, struct vbmq_err *err)
+{
+	unsigned flags = (inactive ? VIR_DOMAIN_XML_INACTIVE : 0) | (v->read_only ? 0 : VIR_DOMAIN_XML_SECURE);
+	struct vbmq_virt_facts facts;
+	int r = vbmq_virt_look(v, name_or_uuid, &facts, err);
+
+	if (r == 0)
+		r = vbmq_virt_xml_text(v, &facts, flags, ret, err);
+	return r;
+}
+
+static void define_work(struct vbmq_call *call)
+{
+	struct xml_job *job = (struct xml_job *)call;
+	virDomainPtr dom = virDomainDefineXMLFlags(call->v->conn, job->text, VIR_DOMAIN_DEFINE_VALIDATE);
+
+	if (dom)
+		(void)virDomainFree(dom);
+	else
+		job->result = vbmq_virt_error(&job->err, call->v->conn, "cannot define the domain");
+}
+
+int vbmq_virt_define(struct vbmq_virt *v, const char *xml, struct vbmq_err *err)
+{
+	struct xml_job *job;
+	int r = run(v, NULL, xml, 0, define_work, &job, err);
+
+	if (r < 0)
+		return r;
+	xml_destroy(&job->call);
+	return 0;
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/* What libvirtd knows of a domain without its monitor; for the files of lib/virt only. */
+
+#include "virt/private.h"
+
+struct vbmq_virt_facts {
+	char uuid[37];
+	int32_t id; /* -1: not running */
+	int state; /* VIR_DOMAIN_RUNNING, ... */
+};
+
+/* No job, no monitor: always answers. */
+int vbmq_virt_look(struct vbmq_virt *v, const char *name_or_uuid, struct vbmq_virt_facts *ret, struct vbmq_err *err);
+
+/* Text for flags (VIR_DOMAIN_XML_...); live XML takes the domain's job, so it is not to be had (-ETIMEDOUT, -EBUSY) while
+ * anybody waits for the monitor. Caller frees. */
+int vbmq_virt_xml_text(struct vbmq_virt *v, const struct vbmq_virt_facts *facts, unsigned flags, char **ret,
+		       struct vbmq_err *err);
