@@ -168,7 +168,7 @@ int vbmq_pl_want(struct vbmq_pl *pl, struct vbmq_pl_domain *d)
 	n = list(d, d->io, n, false, true);
 	d->n_mandatory = n_mandatory;
 	d->n_io = serve < n ? serve : n;
-	for (size_t i = d->n_io; i < n && i < all; i++)
+	for (size_t i = 0; i < n && i < all; i++)
 		d->threads[d->io[i]].asked = d->wish.iothreads > VBMQ_COUNT_AUTO;
 	return 0;
 }
