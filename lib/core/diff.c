@@ -471,6 +471,7 @@ static int set_polling(struct walk *w, bool exclusive)
 	return 0;
 }
 
+/* A new thread starts where the emulator is; one that is to float goes on from there like the others did. */
 static int add_iothreads(struct walk *w)
 {
 	const struct mover *emulator = NULL;
@@ -478,17 +479,24 @@ static int add_iothreads(struct walk *w)
 	/* The emulator is the last of its domain's threads, so it is met before them going backwards. */
 	for (size_t i = w->n_movers; i-- > 0;) {
 		struct mover *m = &w->movers[i];
+		const struct vbmq_thread *was;
 
 		if (m->to->kind == VBMQ_THREAD_EMULATOR)
 			emulator = m;
 		if (m->was || !m->to->to_add)
 			continue;
+		was = vbmq_domain_thread(w->snapshot->domains[m->domain], VBMQ_THREAD_EMULATOR, 0);
 		if (emulator && emulator->domain == m->domain)
 			m->now = emulator->now;
+		else if (was)
+			m->now = was->affinity;
 	}
 	for (size_t i = 0; i < w->n_movers; i++)
 		if (w->movers[i].to->to_add && !w->movers[i].was &&
 		    !add_step(w, VBMQ_STEP_ADD_IOTHREAD, w->movers[i].domain, w->movers[i].to->id))
+			return -ENOMEM;
+	for (size_t i = 0; i < w->n_movers; i++)
+		if (!w->movers[i].was && !w->movers[i].to->exclusive && shrink(w, &w->movers[i]) < 0)
 			return -ENOMEM;
 	return 0;
 }

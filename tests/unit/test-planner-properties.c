@@ -29,9 +29,10 @@ static void complain(const struct vbmq_placement *p, const struct vbmq_step *ste
 {
 	char *plan = sim_dump(p), *text = sim_dump_steps(steps, n);
 
-	fail_msg("seed %llu, %s: %s\n%s%s", (unsigned long long)seed, what, wrong, plan ? plan : "", text ? text : "");
+	fprintf(stderr, "%s%s", plan ? plan : "", text ? text : "");
 	free(plan);
 	free(text);
+	fail_msg("seed %llu, %s: %s", (unsigned long long)seed, what, wrong);
 }
 
 /* Plans, checks, plays the steps, checks again; s is at rest then. */
