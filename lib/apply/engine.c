@@ -23,7 +23,9 @@
  *     those the rest of this plan is about to give them (or a failed guest's floating threads, let loose again, would keep
  *     everybody else from finishing). Where nothing is left of it, or it had a place of its own that somebody needs now, it
  *     stays where it is: a valid place, only not the former one. The undo record still knows what was found at first.
- *  5. A guest that is gone holds nothing and needs nothing taken back. A guest that does not answer is left alone (the next
+ *  5. Once its steps are taken back, a failed domain makes way: its threads that still stand on such places step aside, so
+ *     that the others finish. Only who cannot (one place, and it is taken; the domain is silent) is in somebody's way.
+ *  6. A guest that is gone holds nothing and needs nothing taken back. A guest that does not answer is left alone (the next
  *     call would hang as well): its threads count as being everywhere they were or were sent to, the call may still work.
  *
  * Limits: the pictures know libvirt's and our own doings, not those of somebody who pins by hand meanwhile; verify sees
@@ -37,6 +39,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "apply/engine_state.h"
 #include "apply/run.h"
 #include "apply/settle.h"
 #include "apply/track.h"
@@ -45,29 +48,7 @@
 #include "util/err.h"
 #include "util/strbuf.h"
 
-enum domain_status { FRESH, GOOD, FAILED, BLOCKED, GONE, SILENT };
-
-struct before {
-	bool tried; /* the actuator was asked */
-	bool exclusive; /* PIN, as are cpus */
-	struct vbmq_cpuset cpus;
-	struct vbmq_polling polling;
-	uint32_t *map; /* MAP_QUEUES; owned */
-};
-
-struct engine {
-	const struct vbmq_apply *a;
-	const struct vbmq_snapshot *snapshot;
-	const struct vbmq_plan *plan;
-	struct vbmq_report *report;
-	struct vbmq_track *actual, *planned;
-	enum domain_status *status; /* by domain */
-	struct before *before; /* by step */
-	bool differs; /* actual and planned picture may differ */
-	bool reduced; /* some pin did without CPUs */
-};
-
-static void engine_done(struct engine *e)
+static void engine_done(struct vbmq_engine *e)
 {
 	for (size_t i = 0; e->before && i < e->plan->n_steps; i++)
 		free(e->before[i].map);
@@ -78,274 +59,28 @@ static void engine_done(struct engine *e)
 	vbmq_report_free(e->report);
 }
 
-/* --- words -------------------------------------------------------------------------------------------------------- */
-
-static void set_text(struct vbmq_step_result *r, struct vbmq_strbuf *b)
-{
-	free(r->text);
-	r->text = vbmq_strbuf_steal(b);
-	vbmq_strbuf_done(b);
-}
-
-static void result(struct engine *e, size_t i, enum vbmq_outcome outcome, int error, const char *text)
-{
-	struct vbmq_step_result *r = &e->report->results[i];
-	struct vbmq_strbuf b = VBMQ_STRBUF_INIT;
-
-	r->outcome = outcome;
-	r->error = error;
-	if (!text)
-		return;
-	if (r->text) {
-		vbmq_strbuf_add(&b, r->text);
-		vbmq_strbuf_add(&b, "; ");
-	}
-	vbmq_strbuf_add(&b, text);
-	set_text(r, &b);
-}
-
-static const char *skip_cause(enum domain_status s)
+static const char *skip_cause(enum vbmq_engine_status s)
 {
 	switch (s) {
-	case BLOCKED:
+	case VBMQ_ENGINE_BLOCKED:
 		return "not tried: the domain's new place is not free yet";
-	case GONE:
+	case VBMQ_ENGINE_GONE:
 		return "not tried: the domain is gone";
-	case SILENT:
+	case VBMQ_ENGINE_SILENT:
 		return "not tried: the domain does not answer";
 	default:
 		return "not tried: an earlier step of the domain failed";
 	}
 }
 
-/* --- taking back -------------------------------------------------------------------------------------------------- */
-
-/* Places that steps after i will give threads of other domains, as far as those domains are still in the game. */
-static struct vbmq_cpuset promised(const struct engine *e, size_t i, uint32_t except)
-{
-	struct vbmq_cpuset all = VBMQ_CPUSET_EMPTY, cores;
-
-	for (size_t j = i + 1; j < e->plan->n_steps; j++) {
-		const struct vbmq_step *s = &e->plan->steps[j];
-
-		if (s->op != VBMQ_STEP_PIN || !s->exclusive || s->domain == except || e->status[s->domain] > GOOD)
-			continue;
-		cores = vbmq_host_whole_cores(e->snapshot->host, &s->cpus);
-		cores = vbmq_cpuset_andnot(&cores, &e->plan->placement->shared);
-		all = vbmq_cpuset_or(&all, &cores);
-		all = vbmq_cpuset_or(&all, &s->cpus);
-	}
-	return all;
-}
-
-/* Where the thread of step j can go back to; empty: nowhere. */
-static struct vbmq_cpuset way_back(const struct engine *e, size_t j, size_t failed, const struct vbmq_track_thread *th)
-{
-	const struct before *b = &e->before[j];
-	struct vbmq_cpuset coming = promised(e, failed, th->domain);
-	struct vbmq_cpuset held = vbmq_track_held(e->actual, th);
-	struct vbmq_cpuset back;
-
-	held = vbmq_cpuset_or(&held, &coming);
-	if (b->exclusive) {
-		if (vbmq_cpuset_intersects(&b->cpus, &held))
-			return VBMQ_CPUSET_EMPTY;
-		for (size_t i = 0; i < e->actual->n_threads; i++)
-			if (&e->actual->threads[i] != th &&
-			    vbmq_track_meet(e->actual, &b->cpus, true, &e->actual->threads[i]) > 1)
-				return VBMQ_CPUSET_EMPTY;
-	}
-	back = vbmq_cpuset_andnot(&b->cpus, &held);
-	return back;
-}
-
-/* The threads of an emulator that had an affinity of their own: the pin that was just taken back set them all alike. */
-static void odd_tasks_back(struct engine *e, const struct vbmq_step *pin)
-{
-	const struct vbmq_domain *d = e->snapshot->domains[pin->domain];
-
-	for (size_t i = 0; i < d->n_odd_tasks; i++) {
-		struct vbmq_step s = *pin;
-
-		s.tid = d->odd_tasks[i].tid;
-		s.start = d->odd_tasks[i].start;
-		s.cpus = vbmq_cpuset_and(&d->odd_tasks[i].affinity, &pin->cpus);
-		if (!vbmq_cpuset_is_empty(&s.cpus))
-			vbmq_run_step(e->actual, e->a->actuator, &s, &e->snapshot->host->online, NULL);
-	}
-}
-
-/* 0: taken back (perhaps not wholly, *note says so). 1: stays as it is, *note says why. Negative: failed, err. */
-static int pin_back(struct engine *e, size_t j, size_t failed, struct vbmq_strbuf *note, struct vbmq_err *err)
-{
-	struct vbmq_step s = e->plan->steps[j];
-	struct vbmq_track_thread *th = vbmq_track_thread(e->actual, s.domain, s.kind, s.id);
-	struct vbmq_cpuset lost;
-	int r;
-
-	if (!th || th->gone)
-		return 0;
-	if (!th->thread) {
-		vbmq_strbuf_add(note, "a thread added by this plan: it is deleted, not moved");
-		return 1;
-	}
-	s.cpus = way_back(e, j, failed, th);
-	s.exclusive = e->before[j].exclusive;
-	lost = vbmq_cpuset_andnot(&e->before[j].cpus, &s.cpus);
-	if (vbmq_cpuset_is_empty(&s.cpus)) {
-		vbmq_strbuf_add(note, "stays on CPUs ");
-		vbmq_run_cpus(note, &th->cpus);
-		vbmq_strbuf_add(note, ": its former CPUs ");
-		vbmq_run_cpus(note, &lost);
-		vbmq_strbuf_add(note, " belong to others now");
-		return 1;
-	}
-	if (!vbmq_cpuset_is_empty(&lost)) {
-		vbmq_strbuf_add(note, "put back without CPUs ");
-		vbmq_run_cpus(note, &lost);
-		vbmq_strbuf_add(note, ", which belong to others now");
-	}
-	if (th->known && vbmq_cpuset_equal(&s.cpus, &th->cpus))
-		return 0;
-	r = vbmq_run_step(e->actual, e->a->actuator, &s, &e->snapshot->host->online, err);
-	if (r == 0 && s.kind == VBMQ_THREAD_EMULATOR)
-		odd_tasks_back(e, &s);
-	return r;
-}
-
-static int step_back(struct engine *e, size_t j, size_t failed, struct vbmq_strbuf *note, struct vbmq_err *err)
-{
-	struct vbmq_step s = e->plan->steps[j];
-	const struct vbmq_track_disk *disk;
-	struct vbmq_track_thread *th;
-
-	switch (s.op) {
-	case VBMQ_STEP_PIN:
-		return pin_back(e, j, failed, note, err);
-	case VBMQ_STEP_ADD_IOTHREAD:
-		th = vbmq_track_thread(e->actual, s.domain, VBMQ_THREAD_IOTHREAD, s.id);
-		if (!th || th->gone)
-			return 0;
-		if (vbmq_track_serves(e->actual, s.domain, s.id)) {
-			vbmq_strbuf_add(note, "stays: a queue is still mapped to it");
-			return 1;
-		}
-		s.op = VBMQ_STEP_DEL_IOTHREAD;
-		break;
-	case VBMQ_STEP_SET_POLLING:
-		th = vbmq_track_thread(e->actual, s.domain, VBMQ_THREAD_IOTHREAD, s.id);
-		if (!th || th->gone)
-			return 0;
-		if (e->before[j].polling.max_ns == UINT64_MAX) {
-			vbmq_strbuf_add(note, th->thread ? "stays: what it was before is not known"
-							 : "a thread added by this plan: it is deleted");
-			return 1;
-		}
-		s.polling = e->before[j].polling;
-		break;
-	case VBMQ_STEP_MAP_QUEUES:
-		disk = vbmq_track_disk(e->actual, s.domain, s.target);
-		if (!disk || disk->n_map != s.n_map || !e->before[j].map)
-			return 0;
-		s.map = e->before[j].map;
-		break;
-	case VBMQ_STEP_DEL_IOTHREAD:
-		vbmq_strbuf_add(note, "stays deleted: it served nothing");
-		return 1;
-	}
-	return vbmq_run_step(e->actual, e->a->actuator, &s, NULL, err);
-}
-
-/* Which error ends all dealings with a domain; true: nothing more is to be taken back. */
-static bool end_of_domain(struct engine *e, uint32_t domain, int r)
-{
-	if (r == -ENOENT)
-		e->status[domain] = GONE;
-	else if (r == -ETIMEDOUT)
-		e->status[domain] = SILENT;
-	return e->status[domain] == GONE || e->status[domain] == SILENT;
-}
-
-static void take_back_step(struct engine *e, size_t j, size_t failed)
-{
-	struct vbmq_step_result *res = &e->report->results[j];
-	struct vbmq_strbuf note = VBMQ_STRBUF_INIT;
-	struct vbmq_err err = VBMQ_ERR_INIT;
-	int r = step_back(e, j, failed, &note, &err);
-	/* the failed step itself stays FAILED: it may have worked in part, and only its text tells what became of that */
-	bool self = res->outcome == VBMQ_OUTCOME_FAILED;
-
-	if (r < 0) {
-		vbmq_strbuf_printf(&note, "%scould not be taken back: %s", note.len ? "; " : "", err.text);
-		end_of_domain(e, e->plan->steps[j].domain, r);
-	}
-	result(e, j,
-	       self	? VBMQ_OUTCOME_FAILED
-	       : r == 0 ? VBMQ_OUTCOME_UNDONE
-	       : r > 0	? res->outcome
-			: VBMQ_OUTCOME_UNDO_FAILED,
-	       self    ? res->error
-	       : r < 0 ? r
-		       : 0,
-	       note.len ? note.text : NULL);
-	vbmq_strbuf_done(&note);
-}
-
-/* Has the failed step left anything different from before? */
-static bool left_traces(const struct engine *e, size_t i)
-{
-	const struct vbmq_step *s = &e->plan->steps[i];
-	const struct before *b = &e->before[i];
-	enum vbmq_thread_kind kind = s->op == VBMQ_STEP_PIN ? s->kind : VBMQ_THREAD_IOTHREAD;
-	const struct vbmq_track_thread *th =
-		s->op == VBMQ_STEP_MAP_QUEUES ? NULL : vbmq_track_thread(e->actual, s->domain, kind, s->id);
-	const struct vbmq_track_disk *disk;
-
-	switch (s->op) {
-	case VBMQ_STEP_PIN:
-		return th && !th->gone && (!th->known || !vbmq_cpuset_equal(&th->cpus, &b->cpus));
-	case VBMQ_STEP_SET_POLLING:
-		return th && !th->gone &&
-		       (th->polling.max_ns != b->polling.max_ns || th->polling.grow != b->polling.grow ||
-			th->polling.shrink != b->polling.shrink || th->polling.mode != b->polling.mode);
-	case VBMQ_STEP_ADD_IOTHREAD:
-		return th && !th->gone && e->report->results[i].error != -EEXIST;
-	case VBMQ_STEP_MAP_QUEUES:
-		disk = vbmq_track_disk(e->actual, s->domain, s->target);
-		return disk && b->map && memcmp(disk->map, b->map, disk->n_map * sizeof(*b->map)) != 0;
-	case VBMQ_STEP_DEL_IOTHREAD:
-		return false;
-	}
-	return false;
-}
-
-/* Step i of the domain did not come about: takes back what it had got so far, last first. */
-static void fail_domain(struct engine *e, size_t i)
-{
-	uint32_t domain = e->plan->steps[i].domain;
-
-	e->differs = true;
-	for (size_t j = i + 1; j-- > 0;) {
-		if (e->plan->steps[j].domain != domain)
-			continue;
-		if (e->status[domain] == SILENT && e->report->results[j].outcome == VBMQ_OUTCOME_DONE)
-			result(e, j, VBMQ_OUTCOME_DONE, 0, "left as it is: the domain does not answer");
-		if (e->status[domain] == GONE || e->status[domain] == SILENT)
-			continue;
-		if (j == i ? e->before[i].tried && left_traces(e, i)
-			   : e->report->results[j].outcome == VBMQ_OUTCOME_DONE)
-			take_back_step(e, j, i);
-	}
-}
-
 /* --- doing -------------------------------------------------------------------------------------------------------- */
 
-static void remember(struct engine *e, size_t i)
+static void remember(struct vbmq_engine *e, size_t i)
 {
 	const struct vbmq_step *s = &e->plan->steps[i];
 	const struct vbmq_track_thread *th;
 	const struct vbmq_track_disk *disk;
-	struct before *b = &e->before[i];
+	struct vbmq_engine_before *b = &e->before[i];
 
 	if (s->op == VBMQ_STEP_MAP_QUEUES) {
 		disk = vbmq_track_disk(e->actual, s->domain, s->target);
@@ -361,23 +96,40 @@ static void remember(struct engine *e, size_t i)
 	b->polling = th->polling;
 }
 
+/* How much the plan has pin and that thread meet, now, or in the end if its domain has failed and will not move. */
+static unsigned meant_to_meet(const struct vbmq_engine *e, const struct vbmq_step *pin,
+			      const struct vbmq_track_thread *is)
+{
+	const struct vbmq_track_thread *should = vbmq_track_thread(e->planned, is->domain, is->kind, is->id);
+	const struct vbmq_place_thread *place =
+		vbmq_place_thread(&e->plan->placement->domains[is->domain], is->kind, is->id);
+	struct vbmq_track_thread last = { .exclusive = place && place->exclusive };
+	unsigned now = should ? vbmq_track_meet(e->planned, &pin->cpus, pin->exclusive, should) : 0;
+	unsigned in_the_end;
+
+	if (e->status[is->domain] <= VBMQ_ENGINE_GOOD || !place)
+		return now;
+	last.cpus = place->cpus;
+	in_the_end = vbmq_track_meet(e->planned, &pin->cpus, pin->exclusive, &last);
+	return in_the_end < now ? in_the_end : now;
+}
+
 /*
  * Rule 3. *pin is the step about to be done; its cpus are reduced where it can do without. Returns the thread in the way,
  * or NULL.
  */
-static const struct vbmq_track_thread *in_the_way(struct engine *e, struct vbmq_step *pin)
+static const struct vbmq_track_thread *in_the_way(struct vbmq_engine *e, struct vbmq_step *pin)
 {
 	const struct vbmq_track_thread *blocker = NULL;
 	struct vbmq_cpuset left = pin->cpus;
 
 	for (size_t i = 0; e->differs && i < e->actual->n_threads; i++) {
 		const struct vbmq_track_thread *is = &e->actual->threads[i];
-		const struct vbmq_track_thread *should = vbmq_track_thread(e->planned, is->domain, is->kind, is->id);
 		unsigned meets = vbmq_track_meet(e->actual, &pin->cpus, pin->exclusive, is);
 		struct vbmq_cpuset cores;
 
 		if ((is->domain == pin->domain && is->kind == pin->kind && is->id == pin->id) || meets == 0 ||
-		    (should && meets <= vbmq_track_meet(e->planned, &pin->cpus, pin->exclusive, should)))
+		    meets <= meant_to_meet(e, pin, is))
 			continue;
 		if (pin->exclusive)
 			return is;
@@ -391,7 +143,7 @@ static const struct vbmq_track_thread *in_the_way(struct engine *e, struct vbmq_
 	return NULL;
 }
 
-static void blocked(struct engine *e, size_t i, const struct vbmq_track_thread *by)
+static void blocked(struct vbmq_engine *e, size_t i, const struct vbmq_track_thread *by)
 {
 	const struct vbmq_step *s = &e->plan->steps[i];
 	struct vbmq_strbuf b = VBMQ_STRBUF_INIT;
@@ -402,23 +154,23 @@ static void blocked(struct engine *e, size_t i, const struct vbmq_track_thread *
 	vbmq_strbuf_add(&b, ", and CPUs ");
 	vbmq_run_cpus(&b, &s->cpus);
 	vbmq_strbuf_add(&b, " are wanted here");
-	e->status[s->domain] = BLOCKED;
-	result(e, i, VBMQ_OUTCOME_SKIPPED, 0, b.text);
+	e->status[s->domain] = VBMQ_ENGINE_BLOCKED;
+	vbmq_engine_result(e, i, VBMQ_OUTCOME_SKIPPED, 0, b.text);
 	vbmq_strbuf_done(&b);
-	fail_domain(e, i);
+	vbmq_engine_fail_domain(e, i);
 }
 
-static void failed(struct engine *e, size_t i, int r, const char *text)
+static void failed(struct vbmq_engine *e, size_t i, int r, const char *text)
 {
 	uint32_t domain = e->plan->steps[i].domain;
 
-	e->status[domain] = FAILED;
-	end_of_domain(e, domain, r);
-	result(e, i, VBMQ_OUTCOME_FAILED, r, text);
-	fail_domain(e, i);
+	e->status[domain] = VBMQ_ENGINE_FAILED;
+	vbmq_engine_end_of_domain(e, domain, r);
+	vbmq_engine_result(e, i, VBMQ_OUTCOME_FAILED, r, text);
+	vbmq_engine_fail_domain(e, i);
 }
 
-static void do_step(struct engine *e, size_t i)
+static void do_step(struct vbmq_engine *e, size_t i)
 {
 	struct vbmq_step s = e->plan->steps[i];
 	const struct vbmq_track_thread *by = NULL;
@@ -427,7 +179,7 @@ static void do_step(struct engine *e, size_t i)
 	struct vbmq_cpuset without;
 	int r;
 
-	if (e->status[s.domain] == FRESH) {
+	if (e->status[s.domain] == VBMQ_ENGINE_FRESH) {
 		const struct vbmq_actuator *act = e->a->actuator;
 
 		r = act->ops->check_domain(act->ctx, e->snapshot->domains[s.domain], &err);
@@ -437,7 +189,7 @@ static void do_step(struct engine *e, size_t i)
 			failed(e, i, r, err.text);
 			return;
 		}
-		e->status[s.domain] = GOOD;
+		e->status[s.domain] = VBMQ_ENGINE_GOOD;
 	}
 	remember(e, i);
 	if (s.op == VBMQ_STEP_PIN)
@@ -459,11 +211,11 @@ static void do_step(struct engine *e, size_t i)
 		vbmq_run_cpus(&b, &without);
 		vbmq_strbuf_add(&b, ", which others did not give up");
 	}
-	result(e, i, VBMQ_OUTCOME_DONE, 0, b.len ? b.text : NULL);
+	vbmq_engine_result(e, i, VBMQ_OUTCOME_DONE, 0, b.len ? b.text : NULL);
 	vbmq_strbuf_done(&b);
 }
 
-static void carry_out(struct engine *e)
+static void carry_out(struct vbmq_engine *e)
 {
 	bool stop = false;
 
@@ -472,11 +224,11 @@ static void carry_out(struct engine *e)
 
 		stop = stop || (e->a->cancelled && e->a->cancelled(e->a->data));
 		if (stop)
-			result(e, i, VBMQ_OUTCOME_SKIPPED, 0, "not tried: the apply was stopped before");
+			vbmq_engine_result(e, i, VBMQ_OUTCOME_SKIPPED, 0, "not tried: the apply was stopped before");
 		else if (e->a->dry_run)
-			result(e, i, VBMQ_OUTCOME_DRY_RUN, 0, NULL);
-		else if (e->status[s->domain] > GOOD)
-			result(e, i, VBMQ_OUTCOME_SKIPPED, 0, skip_cause(e->status[s->domain]));
+			vbmq_engine_result(e, i, VBMQ_OUTCOME_DRY_RUN, 0, NULL);
+		else if (e->status[s->domain] > VBMQ_ENGINE_GOOD)
+			vbmq_engine_result(e, i, VBMQ_OUTCOME_SKIPPED, 0, skip_cause(e->status[s->domain]));
 		else
 			do_step(e, i);
 		vbmq_track_assume(e->planned, s);
@@ -498,7 +250,7 @@ static int check_plan(const struct vbmq_snapshot *s, const struct vbmq_plan *pla
 	return fits ? 0 : vbmq_err_set(err, -EINVAL, "the plan was not made for this snapshot; make a new one");
 }
 
-static int prepare(struct engine *e, const struct vbmq_undo *undo)
+static int prepare(struct vbmq_engine *e, const struct vbmq_undo *undo)
 {
 	const struct vbmq_plan *p = e->plan;
 
@@ -521,7 +273,7 @@ static int prepare(struct engine *e, const struct vbmq_undo *undo)
 	return 0;
 }
 
-static int note_all(struct engine *e, struct vbmq_undo *undo, struct vbmq_err *err)
+static int note_all(struct vbmq_engine *e, struct vbmq_undo *undo, struct vbmq_err *err)
 {
 	struct vbmq_undo *work = NULL;
 	struct vbmq_undo swap;
@@ -543,7 +295,7 @@ static int note_all(struct engine *e, struct vbmq_undo *undo, struct vbmq_err *e
 }
 
 /* The record as it is now; a failure to save it again is no danger (the first one covers more), but is said. */
-static bool save_again(struct engine *e, const struct vbmq_undo *undo)
+static bool save_again(struct vbmq_engine *e, const struct vbmq_undo *undo)
 {
 	struct vbmq_err err = VBMQ_ERR_INIT;
 	struct vbmq_strbuf b = VBMQ_STRBUF_INIT;
@@ -552,12 +304,12 @@ static bool save_again(struct engine *e, const struct vbmq_undo *undo)
 	if (!e->a->save_undo || e->a->save_undo(e->a->data, undo, &err) == 0)
 		return true;
 	vbmq_strbuf_printf(&b, "the undo record could not be brought up to date: %s", err.text);
-	result(e, last, e->report->results[last].outcome, e->report->results[last].error, b.text);
+	vbmq_engine_result(e, last, e->report->results[last].outcome, e->report->results[last].error, b.text);
 	vbmq_strbuf_done(&b);
 	return false;
 }
 
-static int conclude(const struct engine *e, bool saved)
+static int conclude(const struct vbmq_engine *e, bool saved)
 {
 	struct vbmq_report *r = e->report;
 	bool all = saved && !e->reduced;
@@ -577,7 +329,7 @@ static int conclude(const struct engine *e, bool saved)
 int vbmq_apply_plan(const struct vbmq_apply *a, const struct vbmq_snapshot *snapshot, const struct vbmq_plan *plan,
 		    struct vbmq_undo *undo, struct vbmq_report **ret_report, struct vbmq_err *err)
 {
-	_cleanup_(engine_done) struct engine e = { .a = a, .snapshot = snapshot, .plan = plan };
+	_cleanup_(engine_done) struct vbmq_engine e = { .a = a, .snapshot = snapshot, .plan = plan };
 	bool touch = !a->dry_run && plan->n_steps > 0;
 	bool saved = true;
 	int r = check_plan(snapshot, plan, err);

@@ -109,7 +109,7 @@ static void learn_failure(struct vbmq_track *track, const struct vbmq_step *step
 		th = vbmq_track_thread(track, step->domain,
 				       step->op == VBMQ_STEP_PIN ? step->kind : VBMQ_THREAD_IOTHREAD, step->id);
 		if (th && step->tid == 0)
-			th->gone = true;
+			th->lost = true;
 		return;
 	default:
 		vbmq_track_learn(track, step, NULL);
@@ -158,11 +158,11 @@ int vbmq_run_step(struct vbmq_track *track, const struct vbmq_actuator *a, const
 	enum vbmq_thread_kind kind = step->op == VBMQ_STEP_PIN ? step->kind : VBMQ_THREAD_IOTHREAD;
 	struct vbmq_track_thread *th =
 		step->op == VBMQ_STEP_MAP_QUEUES ? NULL : vbmq_track_thread(track, step->domain, kind, step->id);
-	const struct vbmq_thread *thread = th && !th->gone ? th->thread : NULL;
+	const struct vbmq_thread *thread = th ? th->thread : NULL;
 	struct vbmq_err why = VBMQ_ERR_INIT;
 	int r;
 
-	if (step->op != VBMQ_STEP_ADD_IOTHREAD && step->op != VBMQ_STEP_MAP_QUEUES && (!th || th->gone))
+	if (step->op != VBMQ_STEP_ADD_IOTHREAD && step->op != VBMQ_STEP_MAP_QUEUES && (!th || th->gone || th->lost))
 		return say(track, step, -ESRCH, "there is no such thread any more", err);
 	r = a->ops->execute(a->ctx, d, thread, step, &why);
 	if (r == 0)

@@ -10,7 +10,7 @@ struct vbmq_strbuf;
 
 /*
  * 0: done and read back as wanted. Otherwise the actuator's error (-ENOENT: the whole domain is marked gone in track,
- * -ESRCH: the thread is) or -EIO: read back differently. With within not NULL, affinities are compared on these CPUs only
+ * -ESRCH: the thread is marked lost) or -EIO: read back differently. With within not NULL, affinities are compared on these CPUs only
  * (what was found may name CPUs that are offline by now). err is always set on failure.
  */
 int vbmq_run_step(struct vbmq_track *track, const struct vbmq_actuator *actuator, const struct vbmq_step *step,

@@ -20,7 +20,7 @@ static void settle_pin(struct vbmq_undo *u, const struct vbmq_track *track, cons
 	const struct vbmq_track_thread *th = vbmq_track_thread(track, s->domain, s->kind, s->id);
 	struct vbmq_undo_entry *e;
 
-	if (!th || th->gone || !th->known)
+	if (!th || th->gone || th->lost || !th->known)
 		return;
 	e = affinity_entry(u, track->snapshot->domains[s->domain], th);
 	if (!e)
@@ -78,7 +78,7 @@ static bool affinity_is_back(const struct vbmq_track *track, uint32_t domain, co
 	const struct vbmq_cpuset *online = &track->snapshot->host->online;
 	struct vbmq_cpuset is, found;
 
-	if (!th || th->gone)
+	if (!th || th->gone || th->lost)
 		return true;
 	if (e->tid == 0 || !th->known)
 		return false; /* one that we added goes together with its ADDED entry */
@@ -106,7 +106,7 @@ static bool polling_is_back(const struct vbmq_track *track, uint32_t domain, con
 {
 	const struct vbmq_track_thread *th = vbmq_track_thread(track, domain, VBMQ_THREAD_IOTHREAD, e->id);
 
-	return !th || th->gone ||
+	return !th || th->gone || th->lost ||
 	       (th->polling.max_ns == e->polling.max_ns && th->polling.grow == e->polling.grow &&
 		th->polling.shrink == e->polling.shrink && th->polling.mode == e->polling.mode);
 }
@@ -137,7 +137,7 @@ static void settle_entry(const struct vbmq_track *track, uint32_t domain, struct
 {
 	const struct vbmq_track_thread *th = vbmq_track_thread(track, domain, e->thread, e->id);
 
-	if (e->kind != VBMQ_UNDO_AFFINITY || !th || th->gone || !th->known)
+	if (e->kind != VBMQ_UNDO_AFFINITY || !th || th->gone || th->lost || !th->known)
 		return;
 	e->applied = th->cpus;
 	e->exclusive = th->exclusive;
@@ -180,7 +180,8 @@ void vbmq_settle_restored(struct vbmq_undo *u, const struct vbmq_track *track, c
 			break;
 		}
 		if (back && e->kind == VBMQ_UNDO_ADDED)
-			drop_added(u, track->snapshot->domains[d], e->id); /* its affinity, further to the front, as well */
+			drop_added(u, track->snapshot->domains[d],
+				   e->id); /* its affinity, further to the front, as well */
 		else if (back)
 			vbmq_undo_drop(u, e);
 		else

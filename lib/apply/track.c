@@ -102,6 +102,7 @@ int vbmq_track_new(const struct vbmq_snapshot *snapshot, const struct vbmq_place
 	if (!t)
 		return -ENOMEM;
 	t->snapshot = snapshot;
+	t->placement = placement;
 	for (size_t d = 0; d < snapshot->n_domains; d++) {
 		t->max_threads += snapshot->domains[d]->n_threads;
 		n_disks += snapshot->domains[d]->n_disks;
@@ -275,9 +276,20 @@ unsigned vbmq_track_meet(const struct vbmq_track *t, const struct vbmq_cpuset *a
 	return vbmq_cpuset_intersects(&cores, a_exclusive ? &b->cpus : a_cpus);
 }
 
+/* Its final place, if the thread has it, or may have it, for itself; else empty. */
+static struct vbmq_cpuset final_place(const struct vbmq_track *t, const struct vbmq_track_thread *th)
+{
+	const struct vbmq_place_thread *place =
+		t->placement ? vbmq_place_thread(&t->placement->domains[th->domain], th->kind, th->id) : NULL;
+
+	return place && place->exclusive && vbmq_cpuset_is_subset(&place->cpus, &th->cpus) ? place->cpus
+											   : VBMQ_CPUSET_EMPTY;
+}
+
 struct vbmq_cpuset vbmq_track_held(const struct vbmq_track *t, const struct vbmq_track_thread *except)
 {
-	struct vbmq_cpuset own = VBMQ_CPUSET_EMPTY, siblings = VBMQ_CPUSET_EMPTY;
+	const struct vbmq_host *host = t->snapshot->host;
+	struct vbmq_cpuset own = VBMQ_CPUSET_EMPTY, placed = VBMQ_CPUSET_EMPTY, siblings, final;
 
 	for (size_t i = 0; i < t->n_threads; i++) {
 		const struct vbmq_track_thread *th = &t->threads[i];
@@ -285,11 +297,18 @@ struct vbmq_cpuset vbmq_track_held(const struct vbmq_track *t, const struct vbmq
 		if (th == except || th->gone || !th->exclusive)
 			continue;
 		own = vbmq_cpuset_or(&own, &th->cpus);
+		final = final_place(t, th);
+		placed = vbmq_cpuset_or(&placed, &final);
 	}
-	siblings = vbmq_host_whole_cores(t->snapshot->host, &own);
+	siblings = vbmq_host_whole_cores(host, &own);
 	siblings = vbmq_cpuset_andnot(&siblings, &own);
 	for (size_t i = 0; i < t->n_threads; i++)
 		if (&t->threads[i] != except && !t->threads[i].gone && !t->threads[i].idle)
 			siblings = vbmq_cpuset_andnot(&siblings, &t->threads[i].cpus);
-	return vbmq_cpuset_or(&own, &siblings);
+	own = vbmq_cpuset_or(&own, &siblings);
+	if (vbmq_cpuset_is_empty(&placed))
+		return own;
+	placed = vbmq_host_whole_cores(host, &placed);
+	placed = vbmq_cpuset_andnot(&placed, &t->placement->shared);
+	return vbmq_cpuset_or(&own, &placed);
 }

@@ -20,6 +20,7 @@ struct vbmq_track_thread {
 	uint32_t id;
 	const struct vbmq_thread *thread; /* the snapshot's; NULL: added by a step */
 	bool gone; /* holds nothing */
+	bool lost; /* not ours to touch any more (ended, or another one has its tid); whoever is there may still run there */
 	bool idle; /* just added, not pinned yet, serves nothing: meets nobody */
 	bool known; /* cpus was read (else: the widest it can be) */
 	bool exclusive; /* cpus is a place of its own */
@@ -36,6 +37,7 @@ struct vbmq_track_disk {
 
 struct vbmq_track {
 	const struct vbmq_snapshot *snapshot;
+	const struct vbmq_placement *placement; /* or NULL */
 	struct vbmq_track_thread *threads; /* the snapshot's, then added ones */
 	size_t n_threads, max_threads;
 	size_t *first_thread; /* by domain: index of its first thread */
@@ -65,5 +67,6 @@ bool vbmq_track_serves(const struct vbmq_track *t, uint32_t domain, uint32_t iot
 unsigned vbmq_track_meet(const struct vbmq_track *t, const struct vbmq_cpuset *a_cpus, bool a_exclusive,
 			 const struct vbmq_track_thread *b);
 
-/* All CPUs that threads have for themselves now, whoever it is but except: their own, and siblings where nobody may run. */
+/* All CPUs that threads have for themselves now, whoever it is but except: their own, and the siblings that stay
+ * idle for them (where the placement has them idle; where it says nothing, those on which nobody may run now). */
 struct vbmq_cpuset vbmq_track_held(const struct vbmq_track *t, const struct vbmq_track_thread *except);

@@ -202,7 +202,7 @@ static void test_refused(void **state)
 	}
 }
 
-/* A fails before B has got its place: A's threads, let loose again, must not stand where B is about to go. */
+/* A fails before B has got its place: A's threads, those let loose again and those that never moved, make way for B. */
 static void test_refused_early(void **state)
 {
 	struct run run;
@@ -213,12 +213,31 @@ static void test_refused_early(void **state)
 	assert_outcome(&run, 0, VBMQ_OUTCOME_UNDONE);
 	assert_outcome(&run, 1, VBMQ_OUTCOME_FAILED);
 	assert_outcome(&run, 4, VBMQ_OUTCOME_SKIPPED);
+	assert_text(&run, 4, "held off CPUs 7");
 	assert_on(&run, "A/vcpu0", "0-6");
-	/* A's own threads are not where B wants to be only if they left: emulator and I/O thread never did */
+	assert_on(&run, "A/emulator", "0-6");
+	assert_on(&run, "A/iothread1", "0-6");
+	assert_outcome(&run, 5, VBMQ_OUTCOME_DONE);
+	assert_outcome(&run, 8, VBMQ_OUTCOME_DONE);
+	assert_int_equal(run.report->n_domains_failed, 1);
+	end(&run);
+}
+
+/* A hangs before its threads have left: they cannot be moved, and B must not come to where they may run. */
+static void test_silent_early(void **state)
+{
+	struct run run;
+
+	begin_two(&run);
+	fake_fault(&run.f, 1, FAKE_SILENT, 0);
+	apply(&run);
+	assert_outcome(&run, 0, VBMQ_OUTCOME_DONE);
+	assert_outcome(&run, 1, VBMQ_OUTCOME_FAILED);
 	assert_outcome(&run, 5, VBMQ_OUTCOME_SKIPPED);
 	assert_text(&run, 5, "A/");
 	assert_outcome(&run, 8, VBMQ_OUTCOME_SKIPPED);
 	assert_outcome(&run, 2, VBMQ_OUTCOME_UNDONE);
+	assert_on(&run, "B/vcpu0", "0-7");
 	assert_int_equal(run.report->n_domains_failed, 1);
 	end(&run);
 }
@@ -570,6 +589,7 @@ int main(void)
 		cmocka_unit_test(test_cancelled),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_refused_early),
+		cmocka_unit_test(test_silent_early),
 		cmocka_unit_test(test_read_back_differs),
 		cmocka_unit_test(test_worked_with_error),
 		cmocka_unit_test(test_gone),

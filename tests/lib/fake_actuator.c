@@ -63,8 +63,9 @@ static void promise(struct fake *f, const struct vbmq_domain *d, enum vbmq_threa
 	}
 }
 
-/* Somebody else who may run in the region, or NULL. Threads added and not pinned yet run nothing. */
-static const struct vbmq_thread *intruder(struct fake *f, const struct fake_promise *p,
+/* The how manieth (from 0) thread of somebody else that may run in the region, or NULL. Threads added and not pinned yet
+ * run nothing. */
+static const struct vbmq_thread *intruder(const struct fake *f, const struct fake_promise *p, size_t number,
 					  const struct vbmq_domain **ret_d)
 {
 	const struct vbmq_snapshot *s = fake_state(f);
@@ -81,13 +82,66 @@ static const struct vbmq_thread *intruder(struct fake *f, const struct fake_prom
 			bool self = strcmp(d->uuid, p->uuid) == 0 && t->kind == p->kind && t->id == p->id;
 			bool idle = t->added && vbmq_cpuset_equal(&t->affinity, &s->host->usable);
 
-			if (!self && !idle && vbmq_cpuset_intersects(&t->affinity, &p->region)) {
+			if (!self && !idle && vbmq_cpuset_intersects(&t->affinity, &p->region) && number-- == 0) {
 				*ret_d = d;
 				return t;
 			}
 		}
 	}
 	return NULL;
+}
+
+/* Who meets whom on a place that is promised. */
+struct meeting {
+	char uuid[37], by_uuid[37];
+	enum vbmq_thread_kind kind, by_kind;
+	uint32_t id, by_id;
+};
+
+#define MEETINGS_MAX 1024
+
+struct meetings {
+	struct meeting items[MEETINGS_MAX];
+	size_t n;
+};
+
+static void find_meetings(const struct fake *f, struct meetings *m)
+{
+	m->n = 0;
+	for (size_t i = 0; i < f->n_promises; i++) {
+		const struct fake_promise *p = &f->promises[i];
+		const struct vbmq_domain *d = NULL;
+		const struct vbmq_thread *t;
+
+		for (size_t k = 0; (t = intruder(f, p, k, &d)); k++) {
+			struct meeting *x = &m->items[m->n++];
+
+			if (m->n == MEETINGS_MAX)
+				abort();
+			memset(x, 0, sizeof(*x));
+			memcpy(x->uuid, p->uuid, sizeof(x->uuid));
+			memcpy(x->by_uuid, d->uuid, sizeof(x->by_uuid));
+			x->kind = p->kind;
+			x->id = p->id;
+			x->by_kind = t->kind;
+			x->by_id = t->id;
+		}
+	}
+}
+
+/*
+ * A thread comes to a place of its own where another one may still run that is itself on its way to one, and will leave in
+ * a step to come: they met before as well, and neither is alone yet. Not if that guest has had a fault: it may never leave.
+ */
+static bool on_its_way(const struct fake *f, const struct meeting *x, const struct vbmq_cpuset *region)
+{
+	const struct vbmq_place_domain *d = vbmq_placement_domain(f->placement, x->by_uuid);
+	const struct vbmq_place_thread *place = d ? vbmq_place_thread(d, x->by_kind, x->by_id) : NULL;
+
+	for (size_t i = 0; i < f->n_faulted; i++)
+		if (strcmp(f->faulted[i], x->by_uuid) == 0 && strcmp(x->uuid, x->by_uuid) != 0)
+			return false;
+	return place && place->exclusive && !vbmq_cpuset_intersects(&place->cpus, region);
 }
 
 void fake_watch(struct fake *f, const struct vbmq_placement *placement)
@@ -106,26 +160,43 @@ void fake_watch(struct fake *f, const struct vbmq_placement *placement)
 			if (!place || !place->exclusive)
 				continue;
 			promise(f, s->domains[i], t->kind, t->id, &t->affinity);
-			if (intruder(f, &f->promises[f->n_promises - 1], &d))
+			if (intruder(f, &f->promises[f->n_promises - 1], 0, &d))
 				f->n_promises--;
 		}
 	}
 }
 
-static void judge(struct fake *f, const struct vbmq_domain *mover, const struct vbmq_step *step, const bool *was_met)
+static void judge(struct fake *f, const struct vbmq_domain *mover, const struct vbmq_step *step,
+		  const struct meetings *before)
 {
-	for (size_t i = 0; i < f->n_promises; i++) {
-		const struct vbmq_domain *d = NULL;
-		const struct vbmq_thread *t = intruder(f, &f->promises[i], &d);
+	static struct meetings after;
 
-		if (t && !was_met[i])
-			breach(f, "execute %zu (%s kind %d id %u) makes %s kind %d id %u meet %s kind %d id %u",
-			       f->n_executed, mover->name, (int)step->kind, step->id, d->name, (int)t->kind, t->id,
-			       f->promises[i].uuid, (int)f->promises[i].kind, f->promises[i].id);
+	find_meetings(f, &after);
+	for (size_t i = 0; i < after.n; i++) {
+		const struct meeting *x = &after.items[i];
+		const struct fake_promise *p = promise_of(f, x->uuid, x->kind, x->id);
+		bool arrives = strcmp(mover->uuid, x->uuid) == 0 && step->kind == x->kind && step->id == x->id;
+		bool old = false;
+
+		for (size_t k = 0; k < before->n; k++)
+			old |= memcmp(&before->items[k], x, sizeof(*x)) == 0;
+		if (old || (arrives && on_its_way(f, x, &p->region)))
+			continue;
+		breach(f, "execute %zu (%s kind %d id %u) makes ..%s kind %d id %u meet ..%s kind %d id %u",
+		       f->n_executed, mover->name, (int)step->kind, step->id, x->by_uuid + 34, (int)x->by_kind,
+		       x->by_id, x->uuid + 34, (int)x->kind, x->id);
 	}
 }
 
 /* --- the record ---------------------------------------------------------------------------------------------------- */
+
+static bool same_instance(const struct fake *f, const struct vbmq_domain *domain, const struct vbmq_thread *t)
+{
+	const struct vbmq_domain *d = vbmq_snapshot_find(fake_state(f), domain->uuid);
+	const struct vbmq_thread *now = d ? vbmq_domain_thread(d, t->kind, t->id) : NULL;
+
+	return now && now->tid == t->tid && now->start == t->start;
+}
 
 static void check_covered(struct fake *f, const struct vbmq_domain *domain, const struct vbmq_step *step)
 {
@@ -141,7 +212,7 @@ static void check_covered(struct fake *f, const struct vbmq_domain *domain, cons
 	    !vbmq_undo_find(f->saved, VBMQ_UNDO_MAP, d->uuid, 0, 0, vbmq_domain_thread(d, VBMQ_THREAD_EMULATOR, 0)->tid,
 			    step->target))
 		breach(f, "%s: %s is mapped before the record knows", d->name, step->target);
-	if (step->op != VBMQ_STEP_PIN || !t)
+	if (step->op != VBMQ_STEP_PIN || !t || !same_instance(f, domain, t))
 		return;
 	e = vbmq_undo_affinity(f->saved, d, t);
 	if (!e)
@@ -178,30 +249,22 @@ static int check_domain(void *ctx, const struct vbmq_domain *d, struct vbmq_err 
 static int really(struct fake *f, const struct vbmq_domain *d, const struct vbmq_thread *thread,
 		  const struct vbmq_step *step, struct vbmq_err *err)
 {
-	bool was_met[FAKE_THREADS_MAX + 1] = { false };
-	const struct vbmq_domain *other;
+	static struct meetings before;
 	int r;
 
 	check_covered(f, d, step);
-	for (size_t i = 0; i < f->n_promises; i++)
-		was_met[i] = intruder(f, &f->promises[i], &other);
+	find_meetings(f, &before);
 	r = f->inner.ops->execute(f->inner.ctx, d, thread, step, err);
 	if (r < 0 || f->restoring)
 		return r;
 	if (step->op == VBMQ_STEP_PIN && step->tid == 0) {
-		struct fake_promise *p = promise_of(f, d->uuid, step->kind, step->id);
-
-		if (p)
-			was_met[p - f->promises] = was_met[f->n_promises - 1];
 		forget(f, d->uuid, step->kind, step->id);
-		if (step->exclusive) {
+		if (step->exclusive)
 			promise(f, d, step->kind, step->id, &step->cpus);
-			was_met[f->n_promises - 1] = false;
-		}
 	}
 	if (step->op == VBMQ_STEP_DEL_IOTHREAD)
 		forget(f, d->uuid, VBMQ_THREAD_IOTHREAD, step->id);
-	judge(f, d, step, was_met);
+	judge(f, d, step, &before);
 	return 0;
 }
 
@@ -217,9 +280,12 @@ static int execute(void *ctx, const struct vbmq_domain *d, const struct vbmq_thr
 	for (size_t i = 0; i < f->n_faults; i++)
 		if (f->faults[i].at == f->n_executed)
 			fault = &f->faults[i];
+	if (fault && f->n_faulted < FAKE_FAULTS_MAX)
+		memcpy(f->faulted[f->n_faulted++], d->uuid, sizeof(f->faulted[0]));
 	if (fault && (fault->effect == FAKE_VANISH || fault->effect == FAKE_SILENT || fault->effect == FAKE_REUSED ||
 		      fault->effect == FAKE_CRASH)) {
-		if (fault->effect == FAKE_VANISH)
+		if (fault->effect == FAKE_VANISH ||
+		    (fault->effect == FAKE_REUSED && step->op == VBMQ_STEP_PIN && step->kind == VBMQ_THREAD_EMULATOR))
 			memcpy(f->gone, d->uuid, sizeof(f->gone));
 		else if (fault->effect == FAKE_SILENT)
 			memcpy(f->silent, d->uuid, sizeof(f->silent));

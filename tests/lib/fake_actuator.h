@@ -50,6 +50,8 @@ struct fake {
 	const struct vbmq_placement *placement; /* whose promises are watched */
 	struct fake_promise promises[FAKE_THREADS_MAX];
 	size_t n_promises;
+	char faulted[FAKE_FAULTS_MAX][37]; /* uuids of domains that had a fault */
+	size_t n_faulted;
 	char gone[37], silent[37], reused[37]; /* uuids */
 	enum vbmq_thread_kind reused_kind;
 	uint32_t reused_id;
