@@ -99,6 +99,20 @@ int cli_options_parse(struct cli *cli, int argc, char **argv, bool *ret_help);
 void cli_options_done(struct cli *cli);
 void cli_print_help(void);
 void cli_print_verb_help(const struct cli_verb *verb);
+struct cli_option_text {
+	char letter; /* 0: none */
+	const char *name;
+	const char *argument; /* NULL: none */
+	const char *help;
+};
+struct cli_option_text cli_option_text(enum cli_option option);
+/* Every verb takes these. */
+#define CLI_COMMON_OPTIONS                                                                         \
+	(1u << CLI_OPT_CONNECT | 1u << CLI_OPT_BUS | 1u << CLI_OPT_JSON | 1u << CLI_OPT_NO_COLOR | \
+	 1u << CLI_OPT_QUIET | 1u << CLI_OPT_HELP)
+
+/* The hidden verb "_manual" (manual.c). */
+int cmd_manual(struct cli *cli);
 /* For the completion scripts: "verbs", "options VERB", "domains". Hidden verb "_complete". */
 int cmd_complete(struct cli *cli);
 

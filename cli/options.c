@@ -15,16 +15,7 @@
 #include "util/cleanup.h"
 #include "util/parse.h"
 
-#define COMMON                                                                                     \
-	(1u << CLI_OPT_CONNECT | 1u << CLI_OPT_BUS | 1u << CLI_OPT_JSON | 1u << CLI_OPT_NO_COLOR | \
-	 1u << CLI_OPT_QUIET | 1u << CLI_OPT_HELP)
-
-static const struct {
-	char letter; /* 0: none */
-	const char *name;
-	const char *argument; /* NULL: none */
-	const char *help;
-} options[CLI_OPT_MAX] = {
+static const struct cli_option_text options[CLI_OPT_MAX] = {
 	[CLI_OPT_CONNECT] = { 'c', "connect", "URI", "libvirt connection (default qemu:///system)" },
 	[CLI_OPT_BUS] = { 0, "bus", "ADDRESS", "bus of vbmqd: system (default), session, or a D-Bus address" },
 	[CLI_OPT_JSON] = { 'j', "json", NULL, "print the document instead of tables; this is the stable interface" },
@@ -83,6 +74,11 @@ void cli_note(const struct cli *cli, const char *fmt, ...)
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
 	fputc('\n', stderr);
+}
+
+struct cli_option_text cli_option_text(enum cli_option option)
+{
+	return options[option];
 }
 
 /* --- parsing ---------------------------------------------------------------------------------------------------------- */
@@ -216,7 +212,7 @@ int cli_options_parse(struct cli *cli, int argc, char **argv, bool *ret_help)
 {
 	struct option longs[CLI_OPT_MAX + 1] = { { .name = NULL } };
 	char shorts[2 * CLI_OPT_MAX + 2] = ":";
-	uint64_t mask = cli->verb->options | COMMON;
+	uint64_t mask = cli->verb->options | CLI_COMMON_OPTIONS;
 	size_t n = 0, s = 1;
 	int c, r;
 
@@ -293,7 +289,7 @@ void cli_print_verb_help(const struct cli_verb *verb)
 	}
 	printf("\nCommon options:\n");
 	for (unsigned o = 0; o < CLI_OPT_MAX; o++)
-		if (COMMON >> o & 1)
+		if (CLI_COMMON_OPTIONS >> o & 1)
 			print_option(o);
 }
 
@@ -329,7 +325,7 @@ int cmd_complete(struct cli *cli)
 		return CLI_OK;
 	}
 	for (unsigned o = 0; o < CLI_OPT_MAX; o++)
-		if ((verb->options | COMMON) >> o & 1)
+		if ((verb->options | CLI_COMMON_OPTIONS) >> o & 1)
 			printf("--%s%s\n", options[o].name, options[o].argument ? "=" : "");
 	return CLI_OK;
 }

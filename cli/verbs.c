@@ -56,6 +56,7 @@ const struct cli_verb cli_verbs[] = {
 	{ "reload", "", 0, 0, 0, "Let vbmqd read its configuration again", NULL, "", cmd_reload },
 	{ "version", "", 0, 0, 0, "Versions of vbmqctl, vbmqd, libvirt and QEMU", NULL, "", cmd_version },
 	{ "_complete", "", 0, 3, 0, NULL, NULL, "", cmd_complete },
+	{ "_manual", "", 0, 0, 0, NULL, NULL, "", cmd_manual },
 	{ .name = NULL },
 };
 
