@@ -79,7 +79,7 @@ static size_t count_bad(const json_t *checks)
 	size_t bad = 0, i;
 	const json_t *c;
 
-	json_array_foreach((json_t *)(uintptr_t)checks, i, c) bad += strcmp(text(c, "result"), "ok") != 0;
+	json_array_foreach((json_t *)(uintptr_t)checks, i, c) bad += strcmp(text(c, "check"), "ok") != 0;
 	return bad;
 }
 
@@ -95,7 +95,7 @@ static int print_bad_checks(const struct cli *cli, const json_t *checks)
 		const json_t *id = json_object_get(c, "id");
 		char what[64];
 
-		if (strcmp(text(c, "result"), "ok") == 0)
+		if (strcmp(text(c, "check"), "ok") == 0)
 			continue;
 		if (json_object_get(c, "disk"))
 			snprintf(what, sizeof(what), "%s", text(c, "disk"));
@@ -104,7 +104,7 @@ static int print_bad_checks(const struct cli *cli, const json_t *checks)
 		else
 			snprintf(what, sizeof(what), "%s%lld", text(c, "kind"), (long long)json_integer_value(id));
 		if (cli_row(cli, t, "red",
-			    (const char *const[]){ text(c, "domain"), what, text(c, "result"), text(c, "want"),
+			    (const char *const[]){ text(c, "domain"), what, text(c, "check"), text(c, "want"),
 						   text(c, "is"), text(c, "text") }))
 			return CLI_FAILED;
 	}

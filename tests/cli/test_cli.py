@@ -7,13 +7,16 @@ import pwd
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 
-import jsonschema
 import pytest
 
 VBMQCTL = os.environ["VBMQCTL"]
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "tests/lib"))
+from vbmqtest import documents  # noqa: E402
+
 SHARED = pathlib.Path(os.environ.get("VBMQ_SHARED") or ROOT.parent / "shared") / "hosts"
 DB1, WEB1 = ROOT / "docs/examples/db1.xml", ROOT / "docs/examples/web1.xml"
 HOST = "synthetic:node:2 l3:2 core:4 pu:2"
@@ -62,7 +65,7 @@ def test_no_daemon_is_3(verb):
 
 def test_plan_is_the_document_of_the_design():
     doc = json.loads(offline("plan", "--json").stdout)
-    jsonschema.validate(doc, json.loads((ROOT / "schemas/plan.schema.json").read_text()))
+    documents.validate(doc, "plan")
     assert doc["schema"] == "vbmq-plan/1"
     assert list(doc)[:4] == ["schema", "plan_id", "host", "domains"]
     db1 = next(d for d in doc["domains"] if d["name"] == "db1")
@@ -87,7 +90,7 @@ def test_plan_is_deterministic_and_its_id_follows_the_input():
 def test_capture_and_snapshot_give_the_same_plan(tmp_path):
     s = tmp_path / "s.json"
     offline("capture", "-o", s)
-    jsonschema.validate(json.loads(s.read_text()), json.loads((ROOT / "schemas/snapshot.schema.json").read_text()))
+    documents.validate(json.loads(s.read_text()), "snapshot")
     assert run("plan", "--snapshot", s, "--json").stdout == offline("plan", "--json").stdout
     assert run("plan", "--snapshot", "-", "--json", stdin=s.read_text()).stdout == offline("plan", "--json").stdout
     assert run("validate", s).stdout == "%s: valid snapshot\n" % s
@@ -165,7 +168,7 @@ def test_tables_and_documents_of_the_other_verbs():
     assert shown["schema"] == "vbmq-show/1" and len(shown["disks"][0]["queues"]) == 8
     assert "next best" in offline("explain", "db1", "iothread1").stdout
     explained = json.loads(offline("explain", "--json").stdout)
-    jsonschema.validate(explained, json.loads((ROOT / "schemas/explain.schema.json").read_text()))
+    documents.validate(explained, "explain")
     topology = json.loads(run("topology", "--json", "--host", HOST).stdout)
     assert topology["schema"] == "vbmq-topology/1" and len(topology["nodes"]) == 2 and len(topology["cores"]) == 16
     assert "node" in run("topology").stdout

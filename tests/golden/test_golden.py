@@ -8,12 +8,14 @@ import os
 import pathlib
 import random
 import subprocess
+import sys
 
-import jsonschema
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
-SCHEMAS = HERE.parent.parent / "schemas"
+sys.path.insert(0, str(HERE.parent / "lib"))
+from vbmqtest import documents  # noqa: E402
+
 VBMQCTL = os.environ["VBMQCTL"]
 CASES = sorted(p.name for p in (HERE / "cases").iterdir() if (p / "snapshot.json").exists())
 
@@ -65,7 +67,7 @@ def test_case(name):
         (folder / "plan.json").write_text(got)
     assert got == (folder / "plan.json").read_text(), "the plan changed; VBMQ_UPDATE_EXPECTED=1 rewrites it"
     doc = json.loads(got)
-    jsonschema.validate(doc, json.loads((SCHEMAS / "plan.schema.json").read_text()))
+    documents.validate(doc, "plan")
     errors = [d for dom in doc["domains"] for d in dom["diagnostics"] if d["severity"] == "error"]
     errors += [d for d in doc["diagnostics"] if d["severity"] == "error"]
     assert (code == 4) == bool(errors)
