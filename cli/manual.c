@@ -7,18 +7,22 @@
 
 #include "cli.h"
 
+/* Lines that are indented in the help are examples: a line block, set off by blank lines. */
 static void print_details(const char *details)
 {
-	const char *at = details;
+	bool block = false;
 
-	/* Lines that are indented in the help are examples. */
-	while (*at) {
+	for (const char *at = details; *at;) {
 		size_t len = strcspn(at, "\n");
 		bool example = at[0] == ' ' && at[1] == ' ';
 
+		if (example != block)
+			putchar('\n');
+		block = example;
 		printf("    %s%.*s\n", example ? "| " : "", (int)(example ? len - 2 : len), example ? at + 2 : at);
 		at += len + (at[len] == '\n');
 	}
+	putchar('\n');
 }
 
 static void print_options(uint64_t mask)
