@@ -34,8 +34,9 @@ static void print_options(uint64_t mask)
 			continue;
 		o = cli_option_text((enum cli_option)i);
 		if (o.letter)
-			printf("-%c, ", o.letter);
-		printf("--%s%s%s\n    %s\n", o.name, o.argument ? " " : "", o.argument ? o.argument : "", o.help);
+			printf("**-%c**, ", o.letter);
+		printf("**--%s**%s%s%s\n    %s\n", o.name, o.argument ? " *" : "", o.argument ? o.argument : "",
+		       o.argument ? "*" : "", o.help);
 	}
 }
 

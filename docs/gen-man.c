@@ -16,7 +16,7 @@ int main(void)
 
 		if (strcmp(section, k->section) != 0) {
 			section = k->section;
-			printf("[%s]\n", section);
+			printf("\n[%s]\n", section);
 			for (size_t n = strlen(section) + 2; n; n--)
 				putchar('=');
 			putchar('\n');

@@ -69,7 +69,7 @@ def registries():
 
 
 def unfinished():
-    words = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "X" + "XX"]) + r")\b")
+    words = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "X" + "XX"]) + r")([:( ]|$)")
     for p in ALL:
         if p.suffix in (".c", ".h", ".py", ".sh", ".rst", ".md", ".build"):
             for n, line in enumerate(text(p).splitlines(), 1):
