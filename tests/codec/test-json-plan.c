@@ -199,6 +199,19 @@ static void test_explain(void **state)
 			       "\"extra\":{\"locality\":3}}"));
 	assert_int_equal(json_array_size(json_object_get(root, "domains")), 2);
 	json_decref(root);
+	/* the places of all threads are chosen together: one of them may have had a better one by itself, or one as good */
+	p->placement->domains[0].threads[2].why.next_cost = (struct vbmq_cost){ 10, 9, 9, 9 };
+	free(text);
+	text = NULL;
+	assert_int_equal(vbmq_explain_format(p, NULL, false, &text, NULL), 0);
+	assert_non_null(strstr(text, "would have cost 1 less by itself, but more for others, in NUMA distance."));
+	assert_non_null(strstr(text, "\"extra\":{\"numa\":-1}"));
+	p->placement->domains[0].threads[2].why.next_cost = p->placement->domains[0].threads[2].why.cost;
+	free(text);
+	text = NULL;
+	assert_int_equal(vbmq_explain_format(p, NULL, false, &text, NULL), 0);
+	assert_non_null(strstr(text, "the next best place, CPUs 3,7, would have cost the same."));
+	assert_non_null(strstr(text, "\"extra\":{}"));
 	assert_int_equal(vbmq_explain_format(p, p->placement->domains[1].uuid, true, &one, NULL), 0);
 	assert_null(strstr(one, "db1"));
 	free(one);

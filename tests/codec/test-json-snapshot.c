@@ -281,6 +281,8 @@ static void test_documents_that_are_none(void **state)
 	expect("\xef\xbb\xbf{}", 5, "doc:1:");
 	memset(bomb, '[', n);
 	expect(bomb, n, "doc:1:33: nested deeper than 32");
+	memcpy(bomb, "{\n", 2);
+	expect(bomb, n, "doc:2:32: nested deeper than 32");
 	for (size_t i = 0; i < n; i++)
 		memcpy(bomb + 4 * i, "{\"\":", 4);
 	expect(bomb, 4 * n, "nested deeper than 32");

@@ -5,6 +5,7 @@ schemas/examples/KIND-valid-*.json are accepted by the schema and by our reader,
 example is what we print ourselves, it is compared byte by byte: VBMQ_UPDATE_EXPECTED=1 writes them anew.
 """
 import copy
+import hashlib
 import json
 import os
 import pathlib
@@ -154,6 +155,21 @@ def test_schema_and_reader_are_equally_strict(kind, tmp_path):
 def test_policy_schema_has_the_keys_of_the_reader():
     document = json.loads((EXAMPLES / "snapshot-valid-everything.json").read_text())
     assert set(schemas["policy"]["properties"]) == set(document["policy"])
+
+
+def canonical(doc):
+    return json.dumps(doc, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def test_plan_id_is_the_documented_digest(tmp_path):
+    """docs/documents.md, computed by other means: others can name a plan, too."""
+    least = EXAMPLES / "snapshot-valid-one-domain.json"
+    with_policy = tmp_path / "policy.json"
+    with_policy.write_text(json.dumps({**json.loads(least.read_text()), "policy": {}}))
+    snapshot = json.loads(tool("check", "snapshot", with_policy))
+    policy = snapshot.pop("policy")
+    expected = hashlib.sha256(canonical(snapshot) + b"\n" + canonical(policy)).hexdigest()[:32]
+    assert json.loads(tool("make", "plan", least))["plan_id"] == expected
 
 
 def test_shipped_configuration():
