@@ -66,13 +66,13 @@ static xmlNode *insert_after(xmlNode *after, const char *element)
 		xmlFreeNode(node);
 		return NULL;
 	}
-	if (indent) {
-		space = xmlNewDocText(node->doc, (const xmlChar *)indent);
-		if (!space)
-			return NULL; /* the document is given up, node with it */
-		xmlAddPrevSibling(node, space);
-	}
-	return node;
+	if (!indent)
+		return node;
+	space = xmlNewDocText(node->doc, (const xmlChar *)indent);
+	if (space && xmlAddPrevSibling(node, space))
+		return node;
+	xmlFreeNode(space);
+	return NULL; /* the document is given up, node with it */
 }
 
 /* As the last child; a parent that has its own line gets one line a child, two columns deeper. */
@@ -99,11 +99,13 @@ static xmlNode *append(xmlNode *parent, const char *element)
 		return NULL;
 	tail = xmlNewDocText(parent->doc, (const xmlChar *)inner);
 	free(inner);
-	if (!tail)
-		return NULL;
-	xmlAddPrevSibling(node, tail);
-	tail = xmlNewDocText(parent->doc, (const xmlChar *)indent);
-	return tail && xmlAddNextSibling(node, tail) ? node : NULL;
+	if (tail && xmlAddPrevSibling(node, tail)) {
+		tail = xmlNewDocText(parent->doc, (const xmlChar *)indent);
+		if (tail && xmlAddNextSibling(node, tail))
+			return node;
+	}
+	xmlFreeNode(tail);
+	return NULL;
 }
 
 static int set_number(xmlNode *node, const char *attribute, uint32_t value)
@@ -324,7 +326,9 @@ static int edit_iothreads(struct edit *e, struct vbmq_err *err)
 	if (!count)
 		return vbmq_err_oom(err);
 	snprintf(text, sizeof(text), "%u", n);
-	xmlNodeSetContent(count, (const xmlChar *)text);
+	xmlNodeSetContent(count, (const xmlChar *)text); /* returns nothing before libxml2 2.13 */
+	if (!count->children)
+		return vbmq_err_oom(err);
 	if (!list && vbmq_cpuset_last(&ids) == (int)n)
 		return 0;
 	if (!list)

@@ -58,6 +58,20 @@ void vbmq_xml_str_freep(char **s)
 	xmlFree(*s);
 }
 
+/* A value cut for a message may end inside a character; what reads our messages (D-Bus) insists on whole ones. */
+static void whole_characters(char *text)
+{
+	for (unsigned char *p = (unsigned char *)text; *p;) {
+		int n = 4;
+
+		if (xmlGetUTF8Char(p, &n) < 0) {
+			*p++ = '?';
+			continue;
+		}
+		p += n;
+	}
+}
+
 int vbmq_xml_fail(const char *name, const xmlNode *node, int code, struct vbmq_err *err, const char *fmt, ...)
 {
 	char text[VBMQ_ERR_TEXT_MAX];
@@ -66,6 +80,7 @@ int vbmq_xml_fail(const char *name, const xmlNode *node, int code, struct vbmq_e
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	whole_characters(text);
 	return vbmq_err_set(err, code, "%s:%ld: %s", name, xmlGetLineNo(node), text);
 }
 
@@ -80,6 +95,7 @@ void vbmq_xml_clean_message(const char *message, char *ret, size_t cap)
 	for (char *p = ret; *p; p++)
 		if (*p == '\n')
 			*p = ' ';
+	whole_characters(ret);
 }
 
 /* The first error is the cause, the following ones are its echo. */

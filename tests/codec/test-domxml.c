@@ -16,6 +16,8 @@
 
 #include <cmocka.h>
 
+#include <libxml/xmlstring.h>
+
 #include "codec/domxml.h"
 #include "codec/metadata.h"
 #include "support.h"
@@ -231,6 +233,21 @@ static void test_far_line(void **state)
 	assert_string_equal(err.text, "big:70001: <vcpu>: 'none' is not a number from 1 to 4096");
 }
 
+/* A value that is cut for the message is cut between characters. */
+static void test_cut_character(void **state)
+{
+	_cleanup_(vbmq_strbuf_done) struct vbmq_strbuf b = VBMQ_STRBUF_INIT;
+	struct vbmq_err err = VBMQ_ERR_INIT;
+
+	vbmq_strbuf_add(&b, "<domain><name>g</name><vcpu>x");
+	for (unsigned i = 0; i < 64; i++)
+		vbmq_strbuf_add(&b, "\xe2\x82\xac");
+	vbmq_strbuf_add(&b, "</vcpu></domain>");
+	assert_int_equal(parse_text(b.text, b.len, &err), -EINVAL);
+	assert_non_null(strstr(err.text, "'x\xe2\x82\xac"));
+	assert_true(xmlCheckUTF8((const unsigned char *)err.text));
+}
+
 static void must_fail(const char *bytes, size_t len, void *data)
 {
 	struct vbmq_err err = VBMQ_ERR_INIT;
@@ -271,10 +288,10 @@ static void test_cut_and_flipped(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fixtures),	cmocka_unit_test(test_lenient),
-		cmocka_unit_test(test_too_big),		cmocka_unit_test(test_too_deep),
-		cmocka_unit_test(test_greatest),	cmocka_unit_test(test_far_line),
-		cmocka_unit_test(test_cut_and_flipped),
+		cmocka_unit_test(test_fixtures),      cmocka_unit_test(test_lenient),
+		cmocka_unit_test(test_too_big),	      cmocka_unit_test(test_too_deep),
+		cmocka_unit_test(test_greatest),      cmocka_unit_test(test_far_line),
+		cmocka_unit_test(test_cut_character), cmocka_unit_test(test_cut_and_flipped),
 	};
 
 	codec_test_init(argc, argv);
