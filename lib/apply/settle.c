@@ -78,10 +78,11 @@ static bool affinity_is_back(const struct vbmq_track *track, uint32_t domain, co
 	const struct vbmq_cpuset *online = &track->snapshot->host->online;
 	struct vbmq_cpuset is, found;
 
-	if (!th || th->gone || th->lost)
+	if (!th || th->gone)
 		return true;
-	if (e->tid == 0 || !th->known)
-		return false; /* one that we added goes together with its ADDED entry */
+	/* one that we added goes together with its ADDED entry; whether a lost one is there, the next snapshot tells */
+	if (e->tid == 0 || th->lost || !th->known)
+		return false;
 	is = vbmq_cpuset_and(&th->cpus, online);
 	found = vbmq_cpuset_and(&e->found, online);
 	return vbmq_cpuset_equal(&is, &found);
@@ -102,12 +103,22 @@ static bool task_is_back(const struct vbmq_track *track, uint32_t domain, const 
 	return false;
 }
 
+/* The next try to put back the emulator sets all its tasks alike once more: until it is back, theirs must stay. */
+static bool emulator_is_back(const struct vbmq_undo *u, const struct vbmq_track *track, uint32_t domain)
+{
+	const struct vbmq_domain *d = track->snapshot->domains[domain];
+	const struct vbmq_thread *t = vbmq_domain_thread(d, VBMQ_THREAD_EMULATOR, 0);
+	const struct vbmq_undo_entry *e = t ? vbmq_undo_affinity(u, d, t) : NULL;
+
+	return !e || affinity_is_back(track, domain, e);
+}
+
 static bool polling_is_back(const struct vbmq_track *track, uint32_t domain, const struct vbmq_undo_entry *e)
 {
 	const struct vbmq_track_thread *th = vbmq_track_thread(track, domain, VBMQ_THREAD_IOTHREAD, e->id);
 
-	return !th || th->gone || th->lost ||
-	       (th->polling.max_ns == e->polling.max_ns && th->polling.grow == e->polling.grow &&
+	return !th || th->gone ||
+	       (!th->lost && th->polling.max_ns == e->polling.max_ns && th->polling.grow == e->polling.grow &&
 		th->polling.shrink == e->polling.shrink && th->polling.mode == e->polling.mode);
 }
 
@@ -167,7 +178,7 @@ void vbmq_settle_restored(struct vbmq_undo *u, const struct vbmq_track *track, c
 			       (e->thread != VBMQ_THREAD_EMULATOR || !has_tasks(u, e->uuid));
 			break;
 		case VBMQ_UNDO_TASK:
-			back = task_is_back(track, d, e, steps, results, n_steps);
+			back = emulator_is_back(u, track, d) && task_is_back(track, d, e, steps, results, n_steps);
 			break;
 		case VBMQ_UNDO_POLLING:
 			back = polling_is_back(track, d, e);

@@ -278,6 +278,73 @@ static size_t run(const struct situation *sit, const struct vbmq_plan *p, const 
 	return n;
 }
 
+/* One guest, or all, put back with a fault on the way; then all that is left without. */
+static size_t put_back(const struct situation *sit, const struct fake *left, const struct vbmq_plan *p,
+		       const char *uuid, const struct fault *a, size_t at)
+{
+	struct vbmq_snapshot *s = capture(left);
+	struct vbmq_step *steps = NULL;
+	struct vbmq_undo *undo = NULL;
+	struct vbmq_report *report = NULL;
+	struct vbmq_err err = VBMQ_ERR_INIT;
+	static struct fake f;
+	size_t n = 0, calls;
+	int r;
+
+	fake_init(&f, s, sit->original, left->saved);
+	f.restoring = true;
+	if (uuid) {
+		fake_watch(&f, p->placement);
+		fake_release(&f, uuid);
+	}
+	if (a)
+		fake_fault(&f, at, a->effect, a->error);
+	assert_int_equal(vbmq_undo_copy(left->saved, &undo), 0);
+	r = vbmq_apply_restore(&f.apply, s, uuid, undo, &steps, &n, &report, &err);
+	check(!f.breach[0], "%s\n", f.breach);
+	check(r == (a && at < f.n_executed), "restore gives %d: %s\n", r, err.text);
+	restore(sit, &f);
+	calls = f.n_executed;
+	vbmq_steps_free(steps, n);
+	vbmq_report_free(report);
+	vbmq_undo_free(undo);
+	fake_done(&f);
+	vbmq_snapshot_free(s);
+	return calls;
+}
+
+static void exhaust_restore(const char *name, const struct situation *sit, const struct vbmq_plan *p)
+{
+	struct vbmq_undo *undo = NULL;
+	struct vbmq_report *report = NULL;
+	static struct fake done;
+
+	fake_init(&done, sit->state, sit->original, sit->saved);
+	fake_watch(&done, p->placement);
+	assert_int_equal(vbmq_undo_copy(sit->saved, &undo), 0);
+	assert_int_equal(vbmq_apply_plan(&done.apply, sit->state, p, undo, &report, NULL), 0);
+	for (size_t d = 0; d <= sit->state->n_domains; d++) {
+		const char *uuid = d < sit->state->n_domains ? sit->state->domains[d]->uuid : NULL;
+		size_t n;
+
+		snprintf(where, sizeof(where), "%s: restore %s", name, uuid ? sit->state->domains[d]->name : "all");
+		n = put_back(sit, &done, p, uuid, NULL, 0);
+		for (size_t at = 0; at < n; at++) {
+			for (size_t a = 0; a < sizeof(faults) / sizeof(faults[0]); a++) {
+				/* a worker of which the actuator says that it has ended is believed to have */
+				if (faults[a].error == -ESRCH)
+					continue;
+				snprintf(where, sizeof(where), "%s: restore %s: call %zu: %s", name,
+					 uuid ? sit->state->domains[d]->name : "all", at, faults[a].name);
+				put_back(sit, &done, p, uuid, &faults[a], at);
+			}
+		}
+	}
+	vbmq_report_free(report);
+	vbmq_undo_free(undo);
+	fake_done(&done);
+}
+
 static void exhaust(const char *name, struct situation *sit)
 {
 	struct vbmq_plan *p = scene_plan(sit->state, &sit->policy);
@@ -307,6 +374,7 @@ static void exhaust(const char *name, struct situation *sit)
 			}
 		}
 	}
+	exhaust_restore(name, sit, p);
 	print_message("# %s: %zu steps, %zu runs\n", name, n, n_runs);
 	vbmq_plan_free(p);
 }

@@ -166,6 +166,18 @@ void fake_watch(struct fake *f, const struct vbmq_placement *placement)
 	}
 }
 
+void fake_release(struct fake *f, const char *uuid)
+{
+	size_t i = 0;
+
+	while (i < f->n_promises) {
+		if (strcmp(f->promises[i].uuid, uuid) == 0)
+			f->promises[i] = f->promises[--f->n_promises];
+		else
+			i++;
+	}
+}
+
 static void judge(struct fake *f, const struct vbmq_domain *mover, const struct vbmq_step *step,
 		  const struct meetings *before)
 {
@@ -255,7 +267,7 @@ static int really(struct fake *f, const struct vbmq_domain *d, const struct vbmq
 	check_covered(f, d, step);
 	find_meetings(f, &before);
 	r = f->inner.ops->execute(f->inner.ctx, d, thread, step, err);
-	if (r < 0 || f->restoring)
+	if (r < 0)
 		return r;
 	if (step->op == VBMQ_STEP_PIN && step->tid == 0) {
 		forget(f, d->uuid, step->kind, step->id);

@@ -61,7 +61,7 @@ struct fake {
 	size_t n_saves, fail_save; /* fail_save: 1 the first, 2 the second, ... */
 	size_t cancel_at; /* steps; SIZE_MAX never */
 	size_t n_asked;
-	bool restoring; /* promises are not watched, the record need not cover */
+	bool restoring; /* the record need not cover what is done */
 	char breach[1024];
 	struct vbmq_apply apply; /* ready to use: this actuator, save, cancelled */
 };
@@ -72,5 +72,7 @@ void fake_init(struct fake *f, const struct vbmq_snapshot *state, const struct v
 void fake_done(struct fake *f);
 /* Whose promises are watched from now on; those who stand on their place already have it. */
 void fake_watch(struct fake *f, const struct vbmq_placement *placement);
+/* The domain's promises are given up: it is being put back. */
+void fake_release(struct fake *f, const char *uuid);
 void fake_fault(struct fake *f, size_t at, enum fake_effect effect, int error);
 const struct vbmq_snapshot *fake_state(const struct fake *f);
