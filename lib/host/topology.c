@@ -27,6 +27,7 @@
 
 #include "host/sysroot.h"
 #include "host/topology_map.h"
+#include "host/topology_trial.h"
 #include "host/topology_xml.h"
 #include "util/cleanup.h"
 #include "util/err.h"
@@ -201,9 +202,7 @@ static int load_xml(const char *name, const char *xml, size_t len, struct vbmq_h
 	if (r < 0)
 		return r;
 	if (hwloc_topology_set_xmlbuffer(t, xml, (int)len + 1) < 0 || hwloc_topology_load(t) < 0)
-		return vbmq_err_set(err, -EINVAL,
-				    "hwloc cannot read this as a topology; was it written by 'lstopo' of "
-				    "version 2 or later, and not edited?");
+		return vbmq_err_set(err, -EIO, "hwloc read it once and refuses it now");
 	r = vbmq_topology_map(t, &h, err);
 	if (r < 0)
 		return r;
@@ -229,6 +228,8 @@ int vbmq_topology_xml(const char *name, const void *xml, size_t len, struct vbmq
 		memcpy(copy, xml, len);
 	copy[len] = '\0';
 	r = vbmq_topology_xml_check(copy, len, err);
+	if (r == 0)
+		r = vbmq_topology_trial(copy, len, err);
 	if (r == 0)
 		r = load_xml(name, copy, len, ret, err);
 	if (r < 0)

@@ -18,7 +18,7 @@
  * so never from a program with other threads.
  */
 int vbmq_topology_live(const char *sysroot, struct vbmq_host **ret, struct vbmq_err *err);
-/* name: for messages, and the host's name (its base name) when the XML has no HostName. */
+/* Has a child process read it first (topology_trial.h), so not for a program with threads. name: for messages, and the host's name (its base name) when the XML has no HostName. */
 int vbmq_topology_xml(const char *name, const void *xml, size_t len, struct vbmq_host **ret, struct vbmq_err *err);
 int vbmq_topology_synthetic(const char *description, struct vbmq_host **ret, struct vbmq_err *err);
 
