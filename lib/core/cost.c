@@ -89,7 +89,9 @@ uint32_t vbmq_cost_near(const struct vbmq_host *h, uint32_t core, const struct v
 	uint32_t sum = 0, n = 0;
 
 	for (int c = vbmq_cpuset_next(place, 0); c >= 0; c = vbmq_cpuset_next(place, (unsigned)c + 1)) {
-		sum += (uint32_t)vbmq_host_nearness(h, (unsigned)here, (unsigned)c);
+		enum vbmq_nearness near = vbmq_host_nearness(h, (unsigned)here, (unsigned)c);
+
+		sum += near > VBMQ_NEAR_L3 ? (uint32_t)(near - VBMQ_NEAR_L3) : 0;
 		n++;
 	}
 	return n ? sum * weight / n : 0;

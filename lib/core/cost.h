@@ -40,7 +40,8 @@ uint32_t vbmq_cost_beyond_nearest(const struct vbmq_host *h, uint32_t node, cons
 #define VBMQ_COST_FIXED 64u /* weight of a vCPU that is known to stay inside one L3 domain */
 #define VBMQ_COST_FLOATING 16u /* of one that wanders further */
 
-/* One vCPU's share of locality: weight times the mean of vbmq_nearness from the core to the CPUs where it may run. */
+/* One vCPU's share of locality: weight times the mean over the CPUs where it may run of: same L3 domain 0, same node 1,
+ * further 2. The core itself is no nearer than its L3 domain: whoever gets it alone is never met there by the vCPU. */
 uint32_t vbmq_cost_near(const struct vbmq_host *h, uint32_t core, const struct vbmq_cpuset *place);
 
 /* True if all of place is in one L3 domain: its weight is VBMQ_COST_FIXED then. False for the empty set. */

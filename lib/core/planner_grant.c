@@ -111,6 +111,8 @@ static int offer(struct grant *g, uint32_t domain, bool part, size_t size, uint3
 
 	if (r < 0)
 		return r;
+	if (pl->fits[fits].full)
+		return 0; /* what could not be added to a smaller set cannot be added to a greater one */
 	u = vbmq_array_add(pl->units, pl->n_units, UNITS_MAX);
 	if (!u)
 		return pl->n_units == UNITS_MAX ? 0 : -ENOMEM;
@@ -133,12 +135,15 @@ static int offer(struct grant *g, uint32_t domain, bool part, size_t size, uint3
 		return 1;
 	free(u->threads);
 	pl->n_units--;
+	pl->fits[fits].full = true;
 	return 0;
 }
 
 /* Takes the last units back, down to n of them. */
 static void withdraw(struct grant *g, size_t n)
 {
+	for (size_t i = 0; i < g->pl->n_fits; i++)
+		g->pl->fits[i].full = false;
 	while (g->pl->n_units > n) {
 		struct vbmq_pl_unit *u = &g->pl->units[--g->pl->n_units];
 
@@ -305,6 +310,8 @@ static int by_priority(const void *a, const void *b)
 static void reset(struct vbmq_pl *pl)
 {
 	vbmq_pl_units_done(pl);
+	for (size_t i = 0; i < pl->n_fits; i++)
+		pl->fits[i].full = false;
 	for (size_t i = 0; i < pl->n_domains; i++) {
 		struct vbmq_pl_domain *d = &pl->domains[i];
 

@@ -94,6 +94,7 @@ struct vbmq_pl_fits {
 	size_t size;
 	uint32_t leash;
 	struct vbmq_cpuset cores;
+	bool full; /* no unit of this shape can be granted any more in this pass */
 };
 
 struct vbmq_pl {
@@ -141,6 +142,9 @@ void vbmq_pl_cores_init(struct vbmq_pl *pl);
 int vbmq_pl_fits(struct vbmq_pl *pl, bool part, size_t size, uint32_t leash, uint32_t *ret);
 struct vbmq_cpuset vbmq_pl_avail(const struct vbmq_pl *pl, uint32_t core, bool part, uint32_t leash); /* CPUs */
 bool vbmq_pl_stands_alone(const struct vbmq_pl *pl, const struct vbmq_pl_thread *t); /* on a place it could be given */
+
+/* the threads of a unit on the CPUs of its core; adds to pl->dedicated */
+void vbmq_pl_place_unit(struct vbmq_pl *pl, const struct vbmq_pl_unit *u);
 
 /* planner_grant.c: who gets a core (but not yet which) */
 int vbmq_pl_grant(struct vbmq_pl *pl);

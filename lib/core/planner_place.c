@@ -456,41 +456,7 @@ static struct place *place_free(struct place *p)
 }
 VBMQ_DEFINE_CLEANUP(struct place *, place_free);
 
-/* --- CPUs of a core --------------------------------------------------------------------------------------------------- */
-
-/* A thread that stands on one CPU of the core keeps it; the others get the lowest ones left, in turn if there are few. */
-static void place_unit(struct vbmq_pl *pl, const struct vbmq_pl_unit *u)
-{
-	struct vbmq_pl_domain *d = &pl->domains[u->domain];
-	struct vbmq_cpuset avail = vbmq_pl_avail(pl, u->core, u->part, u->leash), left = avail;
-	bool crowded = vbmq_cpuset_count(&avail) < u->n_threads;
-
-	for (size_t i = 0; i < u->n_threads; i++) {
-		struct vbmq_pl_thread *t = &d->threads[u->threads[i]];
-		int cpu = vbmq_cpuset_next(&t->now, 0);
-
-		t->crowded = crowded;
-		t->cpus = VBMQ_CPUSET_EMPTY;
-		if (cpu < 0 || vbmq_cpuset_count(&t->now) != 1 || !vbmq_cpuset_has(&left, (unsigned)cpu))
-			continue;
-		t->cpus = t->now;
-		vbmq_cpuset_del(&left, (unsigned)cpu);
-	}
-	for (size_t i = 0; i < u->n_threads; i++) {
-		struct vbmq_pl_thread *t = &d->threads[u->threads[i]];
-
-		if (!vbmq_cpuset_is_empty(&t->cpus))
-			continue;
-		if (vbmq_cpuset_is_empty(&left))
-			left = avail;
-		t->cpus = vbmq_cpuset_of((unsigned)vbmq_cpuset_next(&left, 0));
-		left = vbmq_cpuset_andnot(&left, &t->cpus);
-	}
-	for (size_t i = 0; i < u->n_threads; i++)
-		pl->dedicated = vbmq_cpuset_or(&pl->dedicated, &d->threads[u->threads[i]].cpus);
-	if (!u->part)
-		pl->dedicated = vbmq_cpuset_or(&pl->dedicated, &pl->host->cores[u->core].cpus);
-}
+/* --- all together ---------------------------------------------------------------------------------------------------- */
 
 int vbmq_pl_place(struct vbmq_pl *pl)
 {
@@ -504,7 +470,7 @@ int vbmq_pl_place(struct vbmq_pl *pl)
 		return r;
 	pl->dedicated = VBMQ_CPUSET_EMPTY;
 	for (size_t u = 0; u < pl->n_units; u++)
-		place_unit(pl, &pl->units[u]);
+		vbmq_pl_place_unit(pl, &pl->units[u]);
 	pl->dedicated = vbmq_cpuset_and(&pl->dedicated, &pl->host->usable);
 	pl->shared = vbmq_cpuset_andnot(&pl->base, &pl->dedicated);
 	return 0;
