@@ -154,7 +154,7 @@ static char *plan_text(const struct vbmq_snapshot *s, const struct vbmq_policy *
 /* Same content, other order of input: same plan, to the last byte. Same input twice: the same, too. */
 static void test_order_does_not_matter(void **state)
 {
-	for (uint64_t seed = 1; seed <= 400; seed++) {
+	for (uint64_t seed = 1; seed <= 300; seed++) {
 		struct gen g = gen_seed(seed);
 		struct vbmq_snapshot *s = gen_snapshot(&g, 96, 8), *other = sim_copy(s);
 		struct vbmq_err err = VBMQ_ERR_INIT;
@@ -186,8 +186,8 @@ static void test_order_does_not_matter(void **state)
 
 int main(void)
 {
-	static struct shape tiny = { 1, 2500, 8, 4 }, small = { 10000, 2500, 48, 8 }, crowd = { 20000, 400, 64, 24 },
-			    large = { 30000, 60, 512, 40 };
+	static struct shape tiny = { 1, 2000, 8, 4 }, small = { 10000, 1500, 48, 8 }, crowd = { 20000, 200, 64, 24 },
+			    large = { 30000, 40, 512, 40 };
 	const struct CMUnitTest tests[] = {
 		{ "tiny hosts", test_properties, NULL, NULL, &tiny },
 		{ "small hosts", test_properties, NULL, NULL, &small },

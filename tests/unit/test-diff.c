@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/* Steps between hand-made places: order, cycles, no overlap; then plan, report and verify on their result. */
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "core/diff.h"
+#include "core/plan.h"
+#include "core/planner.h"
+#include "core/verify.h"
+#include "gen.h"
+#include "props.h"
+#include "sim.h"
+#include "util/err.h"
+
+#define ID "0123456789abcdef0123456789abcdef"
+#define LIVE (VBMQ_CAP_PIN | VBMQ_CAP_POLLING | VBMQ_CAP_ADD_IOTHREAD | VBMQ_CAP_COLD_MAP | VBMQ_CAP_LIVE_MAP)
+
+struct scene {
+	struct vbmq_snapshot *s;
+	struct vbmq_placement *p;
+	struct vbmq_step *steps;
+	size_t n;
+};
+
+/* One host of 8 cores, one domain with n I/O threads on CPUs at[], and its emulator on 6-7. */
+static void set_scene(struct scene *sc, unsigned n, const unsigned *at)
+{
+	struct vbmq_domain *d;
+
+	*sc = (struct scene){ .s = vbmq_snapshot_new() };
+	assert_non_null(sc->s);
+	sc->s->host = gen_regular_host(1, 1, 8, 1);
+	d = gen_plain_domain(sc->s->host, "a", 0, n, LIVE);
+	for (unsigned i = 0; i < n; i++)
+		d->threads[i].affinity = vbmq_cpuset_of(at[i]);
+	d->threads[n].affinity = VBMQ_CPUSET_EMPTY;
+	vbmq_cpuset_add_range(&d->threads[n].affinity, 6, 7);
+	assert_int_equal(vbmq_snapshot_add(sc->s, d, NULL), 0);
+	assert_int_equal(vbmq_snapshot_finish(sc->s, NULL), 0);
+}
+
+/* Everybody exclusive on CPUs to[]; shared is 6-7. */
+static void set_goal(struct scene *sc, unsigned n, const unsigned *to)
+{
+	struct vbmq_place_domain *d;
+
+	sc->p = calloc(1, sizeof(*sc->p));
+	assert_non_null(sc->p);
+	sc->p->domains = d = calloc(1, sizeof(*d));
+	assert_non_null(d);
+	sc->p->n_domains = 1;
+	d->name = strdup("a");
+	memcpy(d->uuid, sc->s->domains[0]->uuid, sizeof(d->uuid));
+	d->managed = true;
+	d->threads = calloc(n + 1, sizeof(*d->threads));
+	assert_non_null(d->threads);
+	d->n_threads = n + 1;
+	vbmq_cpuset_add_range(&sc->p->shared, 6, 7);
+	for (unsigned i = 0; i < n; i++) {
+		d->threads[i] = (struct vbmq_place_thread){
+			.kind = VBMQ_THREAD_IOTHREAD,
+			.id = i + 1,
+			.cpus = vbmq_cpuset_of(to[i]),
+			.exclusive = true,
+			.planned = true,
+		};
+		vbmq_cpuset_add(&sc->p->dedicated, to[i]);
+	}
+	d->threads[n] = (struct vbmq_place_thread){
+		.kind = VBMQ_THREAD_EMULATOR,
+		.cpus = sc->p->shared,
+		.planned = true,
+	};
+	assert_int_equal(vbmq_diff(sc->s, sc->p, &sc->steps, &sc->n, NULL), 0);
+}
+
+static void end(struct scene *sc)
+{
+	vbmq_steps_free(sc->steps, sc->n);
+	vbmq_placement_free(sc->p);
+	vbmq_snapshot_free(sc->s);
+}
+
+static void test_nothing_to_do(void **state)
+{
+	static const unsigned at[] = { 0, 1, 2 };
+	struct scene sc;
+
+	set_scene(&sc, 3, at);
+	set_goal(&sc, 3, at);
+	assert_int_equal(sc.n, 0);
+	end(&sc);
+}
+
+/* 0 -> 1 -> 2 -> 3: from the end, one step each. */
+static void test_chain(void **state)
+{
+	static const unsigned at[] = { 0, 1, 2 }, to[] = { 1, 2, 3 };
+	struct scene sc;
+
+	set_scene(&sc, 3, at);
+	set_goal(&sc, 3, to);
+	assert_int_equal(sc.n, 3);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(sc.steps[i].id, 3 - i);
+		assert_true(sc.steps[i].exclusive && !sc.steps[i].interim);
+	}
+	assert_null(props_steps(sc.s, sc.p, sc.steps, sc.n));
+	end(&sc);
+}
+
+/* A ring is opened through the shared set, by one thread, with one step more. */
+static void test_cycle(void **state)
+{
+	static const unsigned at[] = { 0, 1, 2, 5 }, to[] = { 1, 2, 0, 5 };
+	struct scene sc;
+
+	set_scene(&sc, 4, at);
+	set_goal(&sc, 4, to);
+	assert_int_equal(sc.n, 4);
+	assert_true(sc.steps[0].interim);
+	assert_true(vbmq_cpuset_is_subset(&sc.steps[0].cpus, &sc.p->shared));
+	assert_int_equal(sc.steps[3].id, sc.steps[0].id);
+	assert_null(props_steps(sc.s, sc.p, sc.steps, sc.n));
+	end(&sc);
+}
+
+/* A floating thread leaves the place to be first, and comes to the place that was only when its thread has left. */
+static void test_floating_first_and_last(void **state)
+{
+	static const unsigned at[] = { 6 }, to[] = { 2 };
+	struct scene sc;
+	struct vbmq_thread *emulator;
+
+	set_scene(&sc, 1, at);
+	emulator = &sc.s->domains[0]->threads[1];
+	emulator->affinity = VBMQ_CPUSET_EMPTY;
+	vbmq_cpuset_add_range(&emulator->affinity, 0, 5);
+	set_goal(&sc, 1, to);
+	assert_int_equal(sc.n, 3);
+	assert_int_equal(sc.steps[0].kind, VBMQ_THREAD_EMULATOR);
+	assert_true(sc.steps[0].interim);
+	assert_int_equal(vbmq_cpuset_count(&sc.steps[0].cpus), 1);
+	assert_true(vbmq_cpuset_has(&sc.steps[0].cpus, 7));
+	assert_int_equal(sc.steps[1].kind, VBMQ_THREAD_IOTHREAD);
+	assert_int_equal(sc.steps[2].kind, VBMQ_THREAD_EMULATOR);
+	assert_false(sc.steps[2].interim);
+	assert_null(props_steps(sc.s, sc.p, sc.steps, sc.n));
+	end(&sc);
+}
+
+static size_t first(const struct vbmq_plan *p, enum vbmq_step_op op, uint32_t id)
+{
+	for (size_t i = 0; i < p->n_steps; i++)
+		if (p->steps[i].op == op && (op == VBMQ_STEP_MAP_QUEUES || p->steps[i].id == id) &&
+		    (op != VBMQ_STEP_PIN || p->steps[i].kind == VBMQ_THREAD_IOTHREAD))
+			return i;
+	fail_msg("no such step");
+	return 0;
+}
+
+static struct vbmq_plan *make_plan(struct vbmq_snapshot **ret_s, struct vbmq_domain **ret_d)
+{
+	struct vbmq_snapshot *s = vbmq_snapshot_new();
+	struct vbmq_policy policy;
+	struct vbmq_plan *p = NULL;
+
+	vbmq_policy_init(&policy);
+	assert_non_null(s);
+	s->host = gen_regular_host(1, 1, 8, 1);
+	*ret_d = gen_plain_domain(s->host, "db1", 2, 0, LIVE);
+	gen_add_disk(*ret_d, "vda", 2, 0);
+	assert_int_equal(vbmq_snapshot_add(s, *ret_d, NULL), 0);
+	assert_int_equal(vbmq_snapshot_finish(s, NULL), 0);
+	assert_int_equal(vbmq_plan_make(s, &policy, ID, &p, NULL), 0);
+	*ret_s = s;
+	return p;
+}
+
+static void test_order_of_kinds(void **state)
+{
+	struct vbmq_snapshot *s;
+	struct vbmq_domain *d;
+	struct vbmq_plan *p = make_plan(&s, &d);
+
+	for (uint32_t id = 1; id <= 2; id++) {
+		assert_true(first(p, VBMQ_STEP_ADD_IOTHREAD, id) < first(p, VBMQ_STEP_PIN, id));
+		assert_true(first(p, VBMQ_STEP_PIN, id) < first(p, VBMQ_STEP_SET_POLLING, id));
+		assert_true(first(p, VBMQ_STEP_SET_POLLING, id) < first(p, VBMQ_STEP_MAP_QUEUES, 0));
+	}
+	assert_string_equal(vbmq_step_word(&p->steps[first(p, VBMQ_STEP_PIN, 1)]), "pin-iothread");
+	assert_string_equal(vbmq_step_word(&p->steps[first(p, VBMQ_STEP_MAP_QUEUES, 0)]), "map-queues");
+	assert_string_equal(vbmq_step_word(&p->steps[first(p, VBMQ_STEP_ADD_IOTHREAD, 1)]), "add-iothread");
+	vbmq_plan_free(p);
+	vbmq_snapshot_free(s);
+}
+
+/* Back to the shared set: polling is put back before the thread loses its core. */
+static void test_polling_first_when_leaving(void **state)
+{
+	struct vbmq_snapshot *s;
+	struct vbmq_domain *d;
+	struct vbmq_plan *p = make_plan(&s, &d), *back = NULL;
+	struct vbmq_policy policy;
+
+	for (size_t i = 0; i < p->n_steps; i++)
+		sim_step(s, &p->steps[i]);
+	vbmq_policy_init(&policy);
+	policy.defaults.exclusive = VBMQ_EXCLUSIVE_NONE;
+	assert_int_equal(vbmq_plan_make(s, &policy, ID, &back, NULL), 0);
+	for (uint32_t id = 1; id <= 2; id++)
+		assert_true(first(back, VBMQ_STEP_SET_POLLING, id) < first(back, VBMQ_STEP_PIN, id));
+	vbmq_plan_free(back);
+	vbmq_plan_free(p);
+	vbmq_snapshot_free(s);
+}
+
+static void test_bad_plan_id(void **state)
+{
+	struct vbmq_snapshot *s;
+	struct vbmq_domain *d;
+	struct vbmq_plan *p = make_plan(&s, &d), *none = NULL;
+	struct vbmq_policy policy;
+	struct vbmq_err err = VBMQ_ERR_INIT;
+
+	vbmq_policy_init(&policy);
+	assert_int_equal(vbmq_plan_make(s, &policy, "short", &none, &err), -EINVAL);
+	assert_int_equal(err.code, -EINVAL);
+	assert_null(none);
+	vbmq_plan_free(p);
+	vbmq_snapshot_free(s);
+}
+
+/* --- verify ----------------------------------------------------------------------------------------------------------- */
+
+static const struct vbmq_check *check_of(const struct vbmq_report *r, enum vbmq_thread_kind kind, uint32_t id)
+{
+	for (size_t i = 0; i < r->n_checks; i++)
+		if (!r->checks[i].is_disk && r->checks[i].thread == kind && r->checks[i].id == id)
+			return &r->checks[i];
+	fail_msg("no such check");
+	return NULL;
+}
+
+static struct vbmq_report *verify(const struct vbmq_snapshot *s, const struct vbmq_plan *p)
+{
+	struct vbmq_report *r = vbmq_report_new(p);
+
+	assert_non_null(r);
+	assert_int_equal(r->n_results, p->n_steps);
+	assert_int_equal(vbmq_verify(s, p, r, NULL), 0);
+	return r;
+}
+
+static void test_verify(void **state)
+{
+	struct vbmq_snapshot *s;
+	struct vbmq_domain *d;
+	struct vbmq_plan *p = make_plan(&s, &d);
+	struct vbmq_report *r = verify(s, p);
+
+	/* Before: the threads are not there, the others too wide, the map is not made. */
+	assert_int_equal(check_of(r, VBMQ_THREAD_IOTHREAD, 1)->kind, VBMQ_CHECK_MISSING);
+	assert_int_equal(check_of(r, VBMQ_THREAD_VCPU, 0)->kind, VBMQ_CHECK_DRIFT);
+	assert_true(r->checks[r->n_checks - 1].is_disk);
+	assert_int_equal(r->checks[r->n_checks - 1].kind, VBMQ_CHECK_MAP);
+	assert_int_equal(r->n_bad_checks, r->n_checks);
+	vbmq_report_free(r);
+
+	for (size_t i = 0; i < p->n_steps; i++)
+		sim_step(s, &p->steps[i]);
+	r = verify(s, p);
+	assert_int_equal(r->n_bad_checks, 0);
+	assert_int_equal(r->n_checks, 6); /* two vCPUs, two I/O threads, emulator, disk */
+	vbmq_report_free(r);
+
+	/* A stranger that the plan does not know, on the core of I/O thread 1: named. */
+	assert_int_equal(vbmq_snapshot_add(s, gen_plain_domain(s->host, "new", 1, 0, LIVE), NULL), 0);
+	r = verify(s, p);
+	assert_int_equal(check_of(r, VBMQ_THREAD_IOTHREAD, 1)->kind, VBMQ_CHECK_OVERLAP);
+	assert_non_null(strstr(check_of(r, VBMQ_THREAD_IOTHREAD, 1)->text, "new/vcpu0"));
+	assert_int_equal(r->n_bad_checks, 2);
+	vbmq_report_free(r);
+
+	vbmq_domain_free(s->domains[--s->n_domains]);
+	for (size_t i = 0; i < d->n_threads; i++)
+		if (d->threads[i].kind == VBMQ_THREAD_IOTHREAD && d->threads[i].id == 2)
+			d->threads[i].polling.max_ns = 5;
+	r = verify(s, p);
+	assert_int_equal(check_of(r, VBMQ_THREAD_IOTHREAD, 2)->kind, VBMQ_CHECK_POLLING);
+	assert_int_equal(r->n_bad_checks, 1);
+	vbmq_report_free(r);
+
+	vbmq_domain_free(s->domains[--s->n_domains]);
+	r = verify(s, p);
+	assert_int_equal(r->n_bad_checks, r->n_checks);
+	assert_int_equal(check_of(r, VBMQ_THREAD_EMULATOR, 0)->kind, VBMQ_CHECK_MISSING);
+	vbmq_report_free(r);
+	vbmq_plan_free(p);
+	vbmq_snapshot_free(s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_nothing_to_do),  cmocka_unit_test(test_chain),
+		cmocka_unit_test(test_cycle),	       cmocka_unit_test(test_floating_first_and_last),
+		cmocka_unit_test(test_order_of_kinds), cmocka_unit_test(test_polling_first_when_leaving),
+		cmocka_unit_test(test_bad_plan_id),    cmocka_unit_test(test_verify),
+	};
+
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
