@@ -8,13 +8,16 @@
  * Both must agree to accept. What the walk refuses is reported in its words; what only the schema refuses, in libxml2's.
  * The tests hold the two to each other on every example.
  *
- * The schema is compiled anew for each call (about 0.2 ms): libxml2 does not promise that a compiled one may be shared by
- * threads. It is validated on a copy of the element, as a document of its own, because RELAX NG validates documents.
+ * The schema is compiled at its first use and kept. libxml2 does not promise that threads may share one, so it is used
+ * under a lock (validation takes microseconds). It is validated on a copy of the element, as a document of its own, because
+ * RELAX NG validates documents. One thing is beyond us: libxml2 2.9 compiles the schema's patterns anew for each
+ * validation, and that code of it does not survive running out of memory.
  */
 
 #include "codec/metadata.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -283,19 +286,31 @@ static void on_invalid(void *data, vbmq_xml_error error)
 	vbmq_xml_clean_message(error->message, v->message, sizeof(v->message));
 }
 
-/* 0 valid, 1 not valid (then v says why), negative: could not be asked. */
-static int ask_schema(xmlDoc *doc, struct verdict *v)
+static xmlRelaxNG *compile_schema(struct verdict *v)
 {
 	xmlRelaxNGParserCtxt *parser =
 		xmlRelaxNGNewMemParserCtxt(vbmq_domain_metadata_rng, (int)sizeof(vbmq_domain_metadata_rng));
-	xmlRelaxNGValidCtxt *valid = NULL;
-	xmlRelaxNG *schema = NULL;
-	int r = -ENOMEM;
+	xmlRelaxNG *schema;
 
 	if (!parser)
-		return -ENOMEM;
+		return NULL;
 	xmlRelaxNGSetParserStructuredErrors(parser, on_invalid, v);
 	schema = xmlRelaxNGParse(parser);
+	xmlRelaxNGFreeParserCtxt(parser);
+	return schema;
+}
+
+/* 0 valid, 1 not valid (then v says why), negative: could not be asked. */
+static int ask_schema(xmlDoc *doc, struct verdict *v)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static xmlRelaxNG *schema; /* stays until the process ends */
+	xmlRelaxNGValidCtxt *valid = NULL;
+	int r = -ENOMEM;
+
+	pthread_mutex_lock(&lock);
+	if (!schema)
+		schema = compile_schema(v);
 	if (schema)
 		valid = xmlRelaxNGNewValidCtxt(schema);
 	if (valid) {
@@ -304,8 +319,7 @@ static int ask_schema(xmlDoc *doc, struct verdict *v)
 		r = r < 0 || v->oom ? -ENOMEM : r > 0;
 	}
 	xmlRelaxNGFreeValidCtxt(valid);
-	xmlRelaxNGFree(schema);
-	xmlRelaxNGFreeParserCtxt(parser);
+	pthread_mutex_unlock(&lock);
 	return r;
 }
 

@@ -104,7 +104,7 @@ static void on_error(void *data, vbmq_xml_error error)
 	xmlParserCtxt *ctxt = data;
 	struct trouble *t = ctxt->_private;
 
-	if (error->code == XML_ERR_NO_MEMORY)
+	if (error->code == XML_ERR_NO_MEMORY || !error->message) /* no memory for the message, either */
 		t->oom = true;
 	if (t->line || error->level < XML_ERR_ERROR)
 		return;
@@ -157,13 +157,12 @@ int vbmq_xml_parse(const char *name, const char *xml, size_t len, size_t max, xm
 	doc = xmlCtxtReadMemory(ctxt, xml, (int)len, NULL, NULL, options);
 	well_formed = ctxt->wellFormed;
 	xmlFreeParserCtxt(ctxt);
-	if (t.oom)
+	/* libxml2 has a word for every fault but having no memory */
+	if (t.oom || (!t.line && (!doc || !xmlDocGetRootElement(doc))))
 		return vbmq_err_oom(err);
 	if (t.doctype || !doc || !well_formed)
 		return vbmq_err_set(err, -EINVAL, "%s:%d: %s", name, t.line ? t.line : 1,
-				    t.line ? t.message : "not an XML document");
-	if (!xmlDocGetRootElement(doc))
-		return vbmq_err_set(err, -EINVAL, "%s:1: the document has no element", name);
+				    t.line ? t.message : "not well-formed");
 	*ret = VBMQ_STEAL(doc);
 	return 0;
 }
@@ -218,9 +217,20 @@ int vbmq_xml_text(const xmlNode *node, char **ret, struct vbmq_err *err)
 
 bool vbmq_xml_attr_is(const xmlNode *node, const char *attribute, const char *value)
 {
-	_cleanup_xml_str_ char *text = NULL;
+	const xmlAttr *a = xmlHasNsProp(node, (const xmlChar *)attribute, NULL);
 
-	return vbmq_xml_attr(node, attribute, &text, NULL) >= 0 && text && !strcmp(text, value);
+	if (!a)
+		return false;
+	/* Without a DOCTYPE a value is made of text nodes only. */
+	for (const xmlNode *n = a->children; n; n = n->next) {
+		const char *part = n->content ? (const char *)n->content : "";
+		size_t len = strlen(part);
+
+		if (strncmp(value, part, len) != 0)
+			return false;
+		value += len;
+	}
+	return !*value;
 }
 
 int vbmq_xml_attr_u64(const char *name, const xmlNode *node, const char *attribute, uint64_t min, uint64_t max,

@@ -61,7 +61,7 @@ int vbmq_xml_text_u32(const char *name, const xmlNode *node, uint32_t min, uint3
 		      struct vbmq_err *err);
 int vbmq_xml_parse_cpus(const char *name, const xmlNode *node, const char *what, const char *text,
 			struct vbmq_cpuset *ret, struct vbmq_err *err);
-/* Attribute equals value? Absent is false. -ENOMEM counts as false: only for words whose absence is harmless. */
+/* Attribute equals value? Absent is false. Cannot fail. */
 bool vbmq_xml_attr_is(const xmlNode *node, const char *attribute, const char *value);
 
 /* Of libxml2 since 2.12 the argument is const: the only place that knows. */
