@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "bus_client.h"
-#include "capture/capture.h"
+#include "virt/connection.h"
 #include "cli.h"
 #include "host/topology.h"
 #include "output.h"
@@ -29,6 +29,7 @@ struct findings {
 	json_t *list;
 	size_t bad;
 	int failed;
+	bool daemon; /* vbmqd answers */
 };
 
 static void __attribute__((format(printf, 5, 6)))
@@ -127,6 +128,7 @@ static void check_daemon(struct findings *f)
 		      "mode %s: it plans and touches nothing", mode);
 	else
 		found(f, "vbmqd", GOOD, NULL, "running, %s", state);
+	f->daemon = strcmp(state, "disconnected") != 0;
 }
 
 static const char *capability_advice(enum vbmq_capability c)
@@ -167,33 +169,36 @@ static void check_domain(struct findings *f, const struct vbmq_domain *d, const 
 			      p->diags.items[i].text);
 }
 
-static void check_domains(struct findings *f)
+static void check_libvirt(struct findings *f)
 {
 	_cleanup_(vbmq_virt_closep) struct vbmq_virt *v = NULL;
-	_cleanup_free_ char *skipped = NULL;
 	struct vbmq_err err = VBMQ_ERR_INIT;
-	struct cli_source s = { .snapshot = NULL };
 	unsigned long lib = 0, hypervisor = 0;
 
-	if (vbmq_virt_open(f->cli->uri ? f->cli->uri : "qemu:///system", false, NULL, NULL, &v, &err) < 0) {
+	if (vbmq_virt_open(f->cli->uri ? f->cli->uri : "qemu:///system", false, NULL, NULL, &v, &err) < 0)
 		found(f, "libvirt", BAD, "systemctl start libvirtd; are you root or in its group?", "%s", err.text);
-		return;
-	}
-	if (vbmq_virt_versions(v, &lib, &hypervisor, &err) >= 0)
+	else if (vbmq_virt_versions(v, &lib, &hypervisor, &err) < 0)
+		found(f, "libvirt", BAD, NULL, "%s", err.text);
+	else
 		found(f, "libvirt", lib >= 10000000 ? GOOD : WARN,
 		      lib >= 10000000 ? NULL
 				      : "from 10.0 on a disk's queues can be mapped to several I/O threads in the XML",
 		      "libvirt %lu.%lu, QEMU %lu.%lu", lib / 1000000, lib / 1000 % 1000, hypervisor / 1000000,
 		      hypervisor / 1000 % 1000);
-	vbmq_policy_init(&s.policy);
-	s.has_policy = true;
-	if (vbmq_capture_all(v, NULL, NULL, &s.snapshot, &skipped, &err) < 0)
-		found(f, "libvirt", BAD, NULL, "%s", err.text);
-	else if (cli_source_plan(&s) == 0)
+}
+
+/* vbmqd's snapshot where it runs; it knows which pins are its own. Else libvirt's, with the undo record. */
+static void check_domains(struct findings *f)
+{
+	struct cli_source s;
+
+	if (!f->daemon)
+		f->cli->direct = true;
+	if (cli_source_load(f->cli, &s))
+		return;
+	if (cli_source_plan(&s) == 0)
 		for (size_t i = 0; i < s.snapshot->n_domains; i++)
 			check_domain(f, s.snapshot->domains[i], &s.plan->placement->domains[i]);
-	if (skipped)
-		found(f, "libvirt", BAD, NULL, "cannot be read: %s", skipped);
 	cli_source_done(&s);
 }
 
@@ -210,6 +215,7 @@ int cmd_doctor(struct cli *cli)
 	check_host(&f);
 	if (!cli->direct)
 		check_daemon(&f);
+	check_libvirt(&f);
 	check_domains(&f);
 	if (cli->json)
 		r = cli_print_json(

@@ -62,7 +62,7 @@ struct walk {
 
 void vbmq_steps_free(struct vbmq_step *steps, size_t n)
 {
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; steps && i < n; i++)
 		free(steps[i].map);
 	free(steps);
 }
