@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* QMP replies. First byte: the parser, 'a' to 'h'; for the queue map the second one is the number of queues. */
+/* QMP replies. First byte: the parser, 'a' to 'i'; for the queue map the second one is the number of queues. */
 #include "codec/qmp_reply.h"
 #include "fuzz.h"
 
@@ -93,6 +93,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 'h':
 		r = vbmq_qmp_u64(text, size, &number, &err);
+		break;
+	case 'i':
+		r = vbmq_qmp_done(text, size, &err);
 		break;
 	default:
 		break;
