@@ -180,6 +180,8 @@ static void set_sits(struct walk *w, struct mover *m)
 		return;
 	if (m->to->exclusive ? !m->pending : vbmq_cpuset_is_subset(&m->now, &m->to->cpus))
 		return;
+	if (!m->to->exclusive && !m->was->held)
+		return; /* it stands there by accident or by its owner's pin, not on a place we gave it for itself */
 	FOR_EACH_CPU(c, &m->now)
 	if (w->n_allowed[c] > 1)
 		return;

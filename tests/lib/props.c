@@ -208,6 +208,7 @@ struct actor {
 	struct vbmq_cpuset old_area; /* alone there at the start, and to leave; until it left */
 	struct vbmq_cpuset new_area; /* exclusive: what it is to have */
 	bool arrived;
+	bool held; /* we placed it before */
 };
 
 struct stage {
@@ -256,6 +257,7 @@ static void set_stage(struct stage *st)
 			*a = (struct actor){ .domain = i, .to = to };
 			if (was)
 				a->now = was->affinity;
+			a->held = was && was->held;
 			if (to->exclusive)
 				idle = vbmq_cpuset_andnot(&idle, &to->cpus);
 		}
@@ -271,7 +273,8 @@ static void set_stage(struct stage *st)
 		}
 		for (size_t j = 0; j < st->n && alone; j++)
 			alone = j == i || !vbmq_cpuset_intersects(&a->now, &st->actors[j].now);
-		if (alone && !a->arrived && (a->to->exclusive || !vbmq_cpuset_is_subset(&a->now, &a->to->cpus)))
+		if (alone && !a->arrived &&
+		    (a->to->exclusive || (a->held && !vbmq_cpuset_is_subset(&a->now, &a->to->cpus))))
 			a->old_area = a->now;
 	}
 }

@@ -157,6 +157,26 @@ static void test_floating_first_and_last(void **state)
 	end(&sc);
 }
 
+/* Thread and emulator change places and there is no third one: the thread gives up being alone, then gets its place. */
+static void test_swap_with_floating(void **state)
+{
+	static const unsigned at[] = { 6 }, to[] = { 2 };
+	struct scene sc;
+
+	set_scene(&sc, 1, at);
+	sc.s->domains[0]->threads[1].affinity = vbmq_cpuset_of(2);
+	set_goal(&sc, 1, to);
+	vbmq_steps_free(sc.steps, sc.n);
+	sc.p->shared = sc.p->domains[0].threads[1].cpus = vbmq_cpuset_of(6);
+	assert_int_equal(vbmq_diff(sc.s, sc.p, &sc.steps, &sc.n, NULL), 0);
+	assert_int_equal(sc.n, 3);
+	assert_true(sc.steps[0].interim && !sc.steps[0].exclusive);
+	assert_int_equal(sc.steps[1].kind, VBMQ_THREAD_EMULATOR);
+	assert_true(sc.steps[2].exclusive);
+	assert_null(props_steps(sc.s, sc.p, sc.steps, sc.n));
+	end(&sc);
+}
+
 static size_t first(const struct vbmq_plan *p, enum vbmq_step_op op, uint32_t id)
 {
 	for (size_t i = 0; i < p->n_steps; i++)
@@ -311,10 +331,15 @@ static void test_verify(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_nothing_to_do),  cmocka_unit_test(test_chain),
-		cmocka_unit_test(test_cycle),	       cmocka_unit_test(test_floating_first_and_last),
-		cmocka_unit_test(test_order_of_kinds), cmocka_unit_test(test_polling_first_when_leaving),
-		cmocka_unit_test(test_bad_plan_id),    cmocka_unit_test(test_verify),
+		cmocka_unit_test(test_nothing_to_do),
+		cmocka_unit_test(test_chain),
+		cmocka_unit_test(test_cycle),
+		cmocka_unit_test(test_floating_first_and_last),
+		cmocka_unit_test(test_swap_with_floating),
+		cmocka_unit_test(test_order_of_kinds),
+		cmocka_unit_test(test_polling_first_when_leaving),
+		cmocka_unit_test(test_bad_plan_id),
+		cmocka_unit_test(test_verify),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -382,6 +382,33 @@ static void test_isolated_and_reserved(void **state)
 	end(w);
 }
 
+/* Isolated cores let more be granted than the shared set can spare; the rest of that must go to them, however far. */
+static void test_budget_with_isolated(void **state)
+{
+	struct vbmq_host *h = gen_regular_host(2, 1, 2, 1);
+	struct world *w = world_of(h);
+
+	vbmq_cpuset_add_range(&h->isolated, 2, 3);
+	gen_add_disk(guest(w, "a", 4, 0, LIVE), "vda", 4, 0);
+	plan(w);
+	assert_int_equal(count_exclusive(w, "a", VBMQ_THREAD_IOTHREAD), 3);
+	assert_int_equal(vbmq_cpuset_count(&w->p->shared), 1);
+	end(w);
+}
+
+/* An I/O thread that serves a controller we know nothing of is in use. */
+static void test_busy_iothread(void **state)
+{
+	struct world *w = world_of(gen_regular_host(1, 1, 4, 1));
+	struct vbmq_domain *a = guest(w, "a", 1, 2, STOCK);
+
+	vbmq_cpuset_add(&a->busy_iothreads, 2);
+	plan(w);
+	assert_false(iothread(w, "a", 1)->exclusive);
+	assert_true(iothread(w, "a", 2)->exclusive);
+	end(w);
+}
+
 /* A pin over a whole node is a leash: the thread stays there, and its last shared core is not taken. */
 static void test_leash(void **state)
 {
@@ -491,16 +518,28 @@ static void test_no_usable_cpu(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_live),	      cmocka_unit_test(test_remote),
-		cmocka_unit_test(test_queue_maps),    cmocka_unit_test(test_hand_map),
-		cmocka_unit_test(test_stock),	      cmocka_unit_test(test_shutoff_is_planned_for_next_start),
-		cmocka_unit_test(test_shortage),      cmocka_unit_test(test_degrade),
-		cmocka_unit_test(test_stability),     cmocka_unit_test(test_stability_yields_to_numa),
-		cmocka_unit_test(test_locality),      cmocka_unit_test(test_dedicated_vcpus),
-		cmocka_unit_test(test_exclusive_cpu), cmocka_unit_test(test_isolated_and_reserved),
-		cmocka_unit_test(test_leash),	      cmocka_unit_test(test_not_ours),
-		cmocka_unit_test(test_drift),	      cmocka_unit_test(test_remove),
-		cmocka_unit_test(test_wish_remarks),  cmocka_unit_test(test_no_usable_cpu),
+		cmocka_unit_test(test_live),
+		cmocka_unit_test(test_remote),
+		cmocka_unit_test(test_queue_maps),
+		cmocka_unit_test(test_hand_map),
+		cmocka_unit_test(test_stock),
+		cmocka_unit_test(test_shutoff_is_planned_for_next_start),
+		cmocka_unit_test(test_shortage),
+		cmocka_unit_test(test_degrade),
+		cmocka_unit_test(test_stability),
+		cmocka_unit_test(test_stability_yields_to_numa),
+		cmocka_unit_test(test_locality),
+		cmocka_unit_test(test_dedicated_vcpus),
+		cmocka_unit_test(test_exclusive_cpu),
+		cmocka_unit_test(test_isolated_and_reserved),
+		cmocka_unit_test(test_budget_with_isolated),
+		cmocka_unit_test(test_busy_iothread),
+		cmocka_unit_test(test_leash),
+		cmocka_unit_test(test_not_ours),
+		cmocka_unit_test(test_drift),
+		cmocka_unit_test(test_remove),
+		cmocka_unit_test(test_wish_remarks),
+		cmocka_unit_test(test_no_usable_cpu),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
