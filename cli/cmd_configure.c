@@ -222,10 +222,9 @@ static int carry_out(struct cli *cli, struct vbmq_virt *v, struct change *c)
 	struct vbmq_err err = VBMQ_ERR_INIT;
 	int r = 0;
 
-	if (changes && !cli->dry_run) {
-		r = kept_file(cli, c);
-		if (r == 0)
-			r = keep_found(cli, c);
+	r = kept_file(cli, c);
+	if (r == 0 && changes && !cli->dry_run) {
+		r = keep_found(cli, c);
 		if (r == 0 && vbmq_virt_define(v, c->new_xml, &err) < 0)
 			r = cli_fail(CLI_FAILED, &err);
 	}
@@ -236,7 +235,10 @@ static int carry_out(struct cli *cli, struct vbmq_virt *v, struct change *c)
 						c->name, "uuid", c->uuid, "changed", (int)changes, "dry_run",
 						(int)cli->dry_run, "xml", c->new_xml));
 	if (!changes)
-		printf("%s: nothing to change, the configuration is as planned.\n", c->name);
+		printf("%s: nothing to change: its disks have their I/O threads (a map that is there is kept%s).\n",
+		       c->name,
+		       c->uuid_file && access(c->uuid_file, F_OK) == 0 ? "; --revert first to have ours computed anew"
+								       : "");
 	else if (cli->dry_run)
 		return print_diff(c);
 	else

@@ -15,9 +15,14 @@ static void clean(char *text)
 			*p = '?';
 }
 
+/* Cut between characters: half a UTF-8 character would be refused by D-Bus and JSON. */
 static void mark_cut(char *text)
 {
-	memcpy(text + VBMQ_ERR_TEXT_MAX - 4, "...", 4);
+	size_t at = VBMQ_ERR_TEXT_MAX - 4;
+
+	while (at && ((unsigned char)text[at] & 0xc0) == 0x80)
+		at--;
+	memcpy(text + at, "...", 4);
 }
 
 int vbmq_err_set(struct vbmq_err *err, int code, const char *fmt, ...)

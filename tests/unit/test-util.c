@@ -263,6 +263,13 @@ static void errors(void **state)
 	assert_int_equal(strlen(err.text), VBMQ_ERR_TEXT_MAX - 1);
 	vbmq_err_prefix(&err, "%s", long_text);
 	assert_int_equal(strlen(err.text), VBMQ_ERR_TEXT_MAX - 1);
+	for (size_t i = 0; i + 3 < sizeof(long_text); i += 3)
+		memcpy(long_text + i, "\xe2\x82\xac", 3); /* a euro sign, three bytes */
+	for (int shift = 0; shift < 3; shift++) {
+		vbmq_err_set(&err, -EIO, "%.*s%s", shift, "ab", long_text);
+		assert_int_equal((strlen(err.text) - 3 - (size_t)shift) % 3, 0);
+		assert_string_equal(err.text + strlen(err.text) - 3, "...");
+	}
 }
 
 /* --- digest: vectors of FIPS 180 -------------------------------------------------------------------------------------- */
