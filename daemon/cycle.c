@@ -6,6 +6,9 @@
  * in new events. Its id is the digest of exactly that snapshot; a call that names an id therefore is compared against
  * state that was read for this very call.
  *
+ * Before our own cycle applies, every domain that has a step is read if it was not in this very cycle: a guest that has
+ * stopped answering meanwhile is found out by a read, which holds up nobody, and not by a step, which holds up the apply.
+ *
  * After an apply the touched domains are read again, the report gets its checks against the plan that was applied, and a new
  * plan is made from the new state. It has no steps when all went well. If it has some although nothing failed, somebody
  * moved things under us, or the planner and the host disagree: then it is applied again, but ever more slowly.
@@ -56,6 +59,7 @@ static void clear(struct vbmqd_manager *m)
 	c->steps = NULL;
 	c->n_steps = 0;
 	c->n_reads = 0;
+	c->refreshed = false;
 	c->phase = VBMQD_PHASE_IDLE;
 	for (size_t i = 0; i < m->domains.n; i++)
 		m->domains.items[i]->touched = false;
@@ -92,6 +96,8 @@ void vbmqd_cycle_fail(struct vbmqd_manager *m, int code, const char *text)
 void vbmqd_cycle_begin(struct vbmqd_manager *m, struct vbmqd_request *request)
 {
 	m->cycle.request = request;
+	for (size_t i = 0; i < m->domains.n; i++)
+		m->domains.items[i]->fresh = false;
 	if (!request)
 		return;
 	for (size_t i = 0; i < m->domains.n; i++)
@@ -275,7 +281,7 @@ static int verify_only(struct vbmqd_manager *m, bool publish, struct vbmq_err *e
 	if (r == 0 && (publish || !m->report))
 		r = publish_report(m, report, m->plan, m->plan->steps, m->plan->n_steps, err);
 	if (r == 0)
-		m->verdict = judge(m->plan, report);
+		m->verdict = everything_known(m) ? judge(m->plan, report) : VBMQD_VERDICT_UNKNOWN;
 	vbmq_report_free(report);
 	return r;
 }
@@ -402,6 +408,7 @@ static void restore_done(struct vbmqd_manager *m, struct vbmqd_apply_job *j)
 	m->cycle.report = VBMQ_STEAL(j->report);
 	m->cycle.steps = VBMQ_STEAL(j->steps);
 	m->cycle.n_steps = j->n_steps;
+	j->n_steps = 0;
 	vbmqd_log_about(m->cycle.report->n_domains_failed ? LOG_WARNING : LOG_NOTICE,
 			&(struct vbmqd_about){ .message_id = VBMQD_MSG_RESTORED },
 			"restored %s: %zu steps, %zu domains failed; paused until Resume",
@@ -511,7 +518,7 @@ void vbmqd_cycle_verify(struct vbmqd_manager *m)
 		fail_and_slow_down(m, &e);
 		return;
 	}
-	verdict = judge(applied, report);
+	verdict = everything_known(m) ? judge(applied, report) : VBMQD_VERDICT_UNKNOWN;
 	m->verdict = verdict;
 	log_applied(applied, report, verdict);
 	if (m->listener.applied)
@@ -548,6 +555,27 @@ static void decide_request(struct vbmqd_manager *m)
 	}
 }
 
+/* True: the cycle goes back to reading, because steps would touch what was not read in it. */
+static bool refresh(struct vbmqd_manager *m)
+{
+	bool stale = false;
+
+	for (size_t i = 0; i < m->plan->n_steps && !m->cycle.refreshed; i++) {
+		const char *uuid = m->plan->placement->domains[m->plan->steps[i].domain].uuid;
+		struct vbmqd_domain *d = vbmqd_domains_find(&m->domains, uuid);
+
+		if (!d || d->fresh)
+			continue;
+		vbmqd_domain_mark(d);
+		stale = true;
+	}
+	if (!stale)
+		return false;
+	m->cycle.refreshed = true;
+	vbmqd_reconcile_read(m, VBMQD_PHASE_READ);
+	return true;
+}
+
 void vbmqd_cycle_plan(struct vbmqd_manager *m)
 {
 	bool own = !m->cycle.request;
@@ -560,6 +588,8 @@ void vbmqd_cycle_plan(struct vbmqd_manager *m)
 	}
 	if (!own)
 		decide_request(m);
+	else if (m->plan->n_steps && may_apply(m) && refresh(m))
+		return;
 	else if (m->plan->n_steps && may_apply(m))
 		start_apply(m, false, false);
 	else if (m->plan->n_steps && vbmqd_manager_mode(m) == VBMQD_DRY_RUN && strcmp(m->dry_run_id, m->plan->id) != 0)

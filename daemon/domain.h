@@ -41,6 +41,7 @@ struct vbmqd_domain {
 	struct vbmq_err error; /* why reading or applying failed last; code 0: it did not */
 	unsigned failures; /* in a row, reading or applying */
 	uint64_t retry_at; /* CLOCK_MONOTONIC, microseconds; with failures */
+	bool fresh; /* a read was begun in this cycle */
 	bool touched; /* by the apply that is under way */
 	bool drifted; /* drift was announced and has not been mended */
 	bool listed; /* mark of a survey */

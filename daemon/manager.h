@@ -62,6 +62,7 @@ struct vbmqd_cycle {
 	struct vbmqd_request *request; /* NULL: the daemon's own cycle */
 	unsigned n_survey; /* survey jobs still out */
 	struct vbmq_err survey_error;
+	bool refreshed; /* what the plan touches was read in this cycle */
 	unsigned n_reads; /* reads this cycle waits for */
 	struct vbmq_snapshot *snapshot; /* from planning to the end of the apply; host is lent */
 	struct vbmq_plan *plan; /* the plan being applied; NULL: manager->plan is */

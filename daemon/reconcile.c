@@ -18,8 +18,8 @@
  * costs one cycle per debounce. The recheck timer wants a survey, so whatever event got lost costs a delay and nothing else.
  *
  * A read that takes long must not hold up the others: once nothing has come back for PATIENCE_MS, the cycle goes on without
- * the slow ones, which count as not answering (the planner leaves such a domain alone and keeps off its cores). When a
- * slow read comes back after all, it wants a new cycle; when its call-timeout passes, the domain is unresponsive until
+ * the slow ones, which count as not answering (the planner leaves such a domain alone and keeps off its cores). For a
+ * domain that was never read there is nothing to keep off, so it is given longer. When a slow read comes back after all, it wants a new cycle; when its call-timeout passes, the domain is unresponsive until
  * the hung call returns. Domains whose read or apply failed are tried again with exponential back-off up to retry-max; until then
  * our own cycles treat them as not answering, too.
  */
@@ -38,6 +38,7 @@
 
 #define SETTLE_MS 10u
 #define PATIENCE_MS 1000u
+#define PATIENCE_UNSEEN_MS 4000u
 
 static void survey_step(struct vbmqd_manager *m);
 static void read_step(struct vbmqd_manager *m);
@@ -355,7 +356,13 @@ static void survey_step(struct vbmqd_manager *m)
 
 static void arm_patience(struct vbmqd_manager *m)
 {
-	sd_event_source_set_time(m->patience_timer, vbmqd_now() + PATIENCE_MS * 1000u);
+	uint64_t ms = PATIENCE_MS;
+
+	for (size_t i = 0; i < m->domains.n; i++) {
+		if (m->domains.items[i]->state == VBMQD_DOMAIN_READING && !m->domains.items[i]->seen)
+			ms = PATIENCE_UNSEEN_MS;
+	}
+	sd_event_source_set_time(m->patience_timer, vbmqd_now() + ms * 1000u);
 	sd_event_source_set_enabled(m->patience_timer, SD_EVENT_ONESHOT);
 }
 
@@ -456,6 +463,7 @@ static void read_submit(struct vbmqd_manager *m, struct vbmqd_domain *d)
 	}
 	d->state = VBMQD_DOMAIN_READING;
 	d->dirty_again = false;
+	d->fresh = true;
 	d->read_cycle = m->cycle.number;
 	m->cycle.n_reads++;
 	vbmqd_workers_submit(m->workers, job);
