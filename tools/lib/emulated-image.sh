@@ -111,3 +111,9 @@ cp "$VBMQ_KERNEL" "$work/out/kernel"
 mke2fs -q -t ext4 -O ^has_journal -m 0 -E root_owner=0:0 -d "$root" "$work/out/root.img" \
 	"$(($(du -sm "$root" | cut -f1) * 5 / 4 + 700))M"
 rm -rf --one-file-system "$root"
+
+# What libvirt finds out about QEMU takes long when all is emulated, so the first boot asks once, and it is kept.
+mkdir -p "$work/stage/tree"
+: >"$work/stage/trees"
+echo 'virsh -c qemu:///system domcapabilities --virttype qemu >/dev/null && ls /var/cache/libvirt/qemu/capabilities' \
+	>"$work/stage/command"

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 
-from .proc import wait_for
+from .proc import SCALE, wait_for
 
 CONF = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -57,7 +57,7 @@ class Bus:
         command = ["busctl", f"--address={self.address}", *args]
         if uid is not None:
             command = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--", *command]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=60 * SCALE, check=False)
 
     def owner(self, name):
         done = self.busctl("call", "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",

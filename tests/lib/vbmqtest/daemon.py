@@ -11,7 +11,7 @@ import tempfile
 import dbus
 import dbus.bus
 
-from .proc import wait_for
+from .proc import SCALE, wait_for
 
 MANAGER = "org.vbmq1.Manager"
 
@@ -79,7 +79,7 @@ class Vbmqd:
         process, self.process = self.process, None
         self._connection = None
         process.send_signal(sig)
-        return process.wait(timeout)
+        return process.wait(timeout * SCALE)
 
     def stop(self):
         """Ends it, if it runs, and removes its files. A sanitizer's complaint is a failure."""
@@ -113,7 +113,7 @@ class Vbmqd:
 
     def call(self, method, *args, interface=MANAGER, path="/org/vbmq1", signature=None, timeout=60):
         try:
-            return self.object(path).get_dbus_method(method, interface)(*args, signature=signature, timeout=timeout)
+            return self.object(path).get_dbus_method(method, interface)(*args, signature=signature, timeout=timeout * SCALE)
         except dbus.DBusException as e:
             raise CallError(e) from None
 

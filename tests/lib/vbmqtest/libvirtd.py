@@ -16,7 +16,7 @@ import time
 import weakref
 
 from .guest import Guest, domain_xml
-from .proc import wait_for
+from .proc import SCALE, wait_for
 
 LIBVIRTD_CONF = """\
 unix_sock_dir = "{dir}/sock"
@@ -84,6 +84,9 @@ class Libvirtd:
             f.write(conf)
         with open(f"{self.dir}/etc/qemu.conf", "w", encoding="ascii") as f:
             f.write(QEMU_CONF + ("" if cgroups else "cgroup_controllers = []\n") + qemu_conf)
+        # What the machine's own libvirtd found out about QEMU, if it did: libvirt checks that it still holds.
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copytree("/var/cache/libvirt/qemu/capabilities", f"{self.dir}/cache/qemu/capabilities")
         guardian = os.path.join(os.path.dirname(__file__), "guardian.py")
         self._guardian = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "private", sys.executable, guardian, self.dir],
@@ -166,7 +169,7 @@ class Libvirtd:
 
     def virsh(self, *args, check=True, timeout=60):
         done = subprocess.run(["virsh", "-q", "-c", self.uri, *map(str, args)], stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, timeout=timeout, env=self.env, check=False)
+                              capture_output=True, text=True, timeout=timeout * SCALE, env=self.env, check=False)
         if check and done.returncode:
             raise VirshError(f"virsh {' '.join(map(str, args))}: {done.stderr.strip()}")
         return done if not check else done.stdout

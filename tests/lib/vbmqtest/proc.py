@@ -5,6 +5,9 @@ import os
 import time
 from dataclasses import dataclass
 
+# How many times longer than usual things may take: set where everything is emulated (tools/emulated-host).
+SCALE = float(os.environ.get("VBMQ_TIME_SCALE") or 1)
+
 
 def cpulist(text):
     """"0-3,8" -> {0, 1, 2, 3, 8}"""
@@ -61,11 +64,11 @@ def online_cpus():
 
 def wait_for(predicate, timeout=10.0, what="the condition"):
     """Polls until predicate() is true and returns its value; AssertionError after timeout seconds."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout * SCALE
     while True:
         value = predicate()
         if value:
             return value
         if time.monotonic() >= deadline:
-            raise AssertionError(f"waited {timeout} s in vain for {what}")
+            raise AssertionError(f"waited {timeout * SCALE:g} s in vain for {what}")
         time.sleep(0.02)
