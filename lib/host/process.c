@@ -7,6 +7,10 @@
  * reads then fail with ESRCH and the thread is left out). "stat" gives name and start, "status" the affinity; both are
  * text of the kernel whose fields are looked up and not counted, but for field 22 of stat, counted from the last ')'.
  *
+ * A thread nobody ever pinned is allowed on every CPU the machine could have, also on those that are not plugged in; once
+ * pinned, the kernel keeps online ones only. As sched_getaffinity() does, the list is cut down to what is online, so
+ * that "as it was" can be set and read back.
+ *
  * vbmq_process_set_affinity() compares the start time right before the call. Between the two a thread could end and its
  * number be reused, which needs the kernel to go once round all its numbers in microseconds; there is no call that would
  * do better (sched_setaffinity takes numbers only).
@@ -93,8 +97,20 @@ static int parse_status(const char *text, struct vbmq_task *t, struct vbmq_err *
 	return vbmq_cpulist_parse(at, len, 0, &t->affinity, err);
 }
 
+/* What is online; empty when it cannot be told. */
+static struct vbmq_cpuset read_online(const char *sysroot)
+{
+	struct vbmq_cpuset online = VBMQ_CPUSET_EMPTY;
+	_cleanup_free_ char *line = NULL;
+
+	if (vbmq_sysroot_line(sysroot, "/sys/devices/system/cpu/online", &line) == 0)
+		vbmq_cpulist_parse(line, strlen(line), 0, &online, NULL);
+	return online;
+}
+
 /* task: descriptor of /proc/PID/task. -ESRCH without a set err: the thread is gone. */
-static int read_task(int task, uint32_t pid, uint32_t tid, struct vbmq_task *ret, struct vbmq_err *err)
+static int read_task(int task, uint32_t pid, uint32_t tid, const struct vbmq_cpuset *online, struct vbmq_task *ret,
+		     struct vbmq_err *err)
 {
 	struct vbmq_task t = { .tid = tid };
 	_cleanup_free_ char *stat = NULL, *status = NULL;
@@ -119,6 +135,8 @@ static int read_task(int task, uint32_t pid, uint32_t tid, struct vbmq_task *ret
 	r = parse_status(status, &t, &cause);
 	if (r < 0)
 		return vbmq_err_set(err, r, "/proc/%u/task/%u/status: %s", pid, tid, cause.text);
+	if (vbmq_cpuset_intersects(&t.affinity, online))
+		t.affinity = vbmq_cpuset_and(&t.affinity, online);
 	*ret = t;
 	return 0;
 }
@@ -148,6 +166,7 @@ static int compare_tasks(const void *a, const void *b)
 int vbmq_process_tasks(const char *sysroot, uint32_t pid, struct vbmq_task **ret, size_t *ret_n, struct vbmq_err *err)
 {
 	_cleanup_free_ struct vbmq_task *tasks = NULL;
+	struct vbmq_cpuset online = read_online(sysroot);
 	_cleanup_(closedirp) DIR *dir = NULL;
 	struct dirent *e;
 	size_t n = 0;
@@ -167,7 +186,7 @@ int vbmq_process_tasks(const char *sysroot, uint32_t pid, struct vbmq_task **ret
 
 		if (vbmq_parse_u32(e->d_name, 1, INT32_MAX, &tid) < 0)
 			continue;
-		r = read_task(dirfd(dir), pid, tid, &t, err);
+		r = read_task(dirfd(dir), pid, tid, &online, &t, err);
 		if (r == -ESRCH)
 			continue;
 		if (r < 0)
@@ -190,11 +209,12 @@ int vbmq_process_tasks(const char *sysroot, uint32_t pid, struct vbmq_task **ret
 int vbmq_process_task(const char *sysroot, uint32_t pid, uint32_t tid, struct vbmq_task *ret, struct vbmq_err *err)
 {
 	_cleanup_(closep) int fd = open_tasks(sysroot, pid, err);
+	struct vbmq_cpuset online = read_online(sysroot);
 	int r;
 
 	if (fd < 0)
 		return fd;
-	r = read_task(fd, pid, tid, ret, err);
+	r = read_task(fd, pid, tid, &online, ret, err);
 	if (r == -ESRCH)
 		return vbmq_err_set(err, -ESRCH, "process %u has no thread %u", pid, tid);
 	return r;

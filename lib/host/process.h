@@ -20,7 +20,7 @@ struct vbmq_task {
 	uint32_t tid;
 	uint64_t start; /* clock ticks since boot, field 22 of stat */
 	char name[32]; /* comm */
-	struct vbmq_cpuset affinity;
+	struct vbmq_cpuset affinity; /* the online ones of those it may run on; if none is online, all of these */
 };
 
 /* All threads of pid, sorted by tid; caller frees. -ESRCH: no such process. */

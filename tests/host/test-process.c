@@ -253,13 +253,32 @@ static void test_recorded(void **state)
 	tree_free(t);
 }
 
+/* CPUs that could be plugged in some day are no affinity (as sched_getaffinity sees it). */
+static void test_online(void **state)
+{
+	struct tree *t = tree_from_text(
+		"/sys/devices/system/cpu/online = 0-7\n"
+		"/proc/7/task/7/stat = 7 (x)" STAT_TAIL "/proc/7/task/7/status = x\\nCpus_allowed_list:\t0-127\n"
+		"/proc/7/task/8/stat = 8 (x)" STAT_TAIL "/proc/7/task/8/status = x\\nCpus_allowed_list:\t9\n");
+	struct vbmq_cpuset want = VBMQ_CPUSET_EMPTY;
+	struct vbmq_task *tasks;
+	size_t n;
+
+	assert_int_equal(vbmq_process_tasks(t->root, 7, &tasks, &n, NULL), 0);
+	assert_int_equal(n, 2);
+	vbmq_cpuset_add_range(&want, 0, 7);
+	assert_true(vbmq_cpuset_equal(&tasks[0].affinity, &want));
+	want = vbmq_cpuset_of(9);
+	assert_true(vbmq_cpuset_equal(&tasks[1].affinity, &want));
+	free(tasks);
+	tree_free(t);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_tasks),
-		cmocka_unit_test(test_set_affinity),
-		cmocka_unit_test(test_churn),
-		cmocka_unit_test(test_recorded),
+		cmocka_unit_test(test_tasks),	 cmocka_unit_test(test_set_affinity), cmocka_unit_test(test_churn),
+		cmocka_unit_test(test_recorded), cmocka_unit_test(test_online),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

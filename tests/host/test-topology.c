@@ -347,7 +347,7 @@ static void test_crasher(void **state)
 		     "complete_cpuset=\"0x3\" "
 		     "allowed_cpuset=\"0x3\" nodeset=\"0x1\" complete_nodeset=\"0x1\" allowed_nodeset=\"0x1\" "
 		     "gp_index=\"1\">" PU "<object type=\"PU\" os_index=\"1\" cpuset=\"0x2\" nodeset=\"0x1\" "
-					  "complete_nodeset=\"0x1\" gp_index=\"4\"/>"
+		     "complete_nodeset=\"0x1\" gp_index=\"4\"/>"
 		     "</object></topology>";
 	struct vbmq_err err = VBMQ_ERR_INIT;
 	struct vbmq_host *h = NULL;
