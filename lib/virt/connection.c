@@ -155,13 +155,14 @@ _Static_assert(VBMQ_ELEMENTSOF(events) == VBMQ_VIRT_N_EVENTS, "private.h counts 
 
 static int subscribe(struct vbmq_virt *v, struct vbmq_err *err)
 {
-	vbmq_virt_ref(v);
-	if (virConnectRegisterCloseCallback(v->conn, on_close, v, release) < 0) {
-		vbmq_virt_unref(v);
-		/* The test driver has no close callback, and no daemon that could go away. */
-		if (v->qemu)
-			return vbmq_virt_error(err, NULL, "cannot watch the connection to libvirt");
-	} else {
+	/* Drivers inside our own process (test:///) have no daemon that could go away: they accept the callback and forget it,
+	 * with its release. */
+	if (v->qemu) {
+		vbmq_virt_ref(v);
+		if (virConnectRegisterCloseCallback(v->conn, on_close, v, release) < 0) {
+			vbmq_virt_unref(v);
+			return vbmq_virt_error(err, v->conn, "cannot watch the connection to libvirt");
+		}
 		v->has_close = true;
 	}
 	for (size_t i = 0; i < VBMQ_VIRT_N_EVENTS; i++) {

@@ -37,7 +37,8 @@ typedef void (*vbmq_virt_event_fn)(void *data, enum vbmq_virt_event event, const
  */
 int vbmq_virt_open(const char *uri, bool read_only, vbmq_virt_event_fn fn, void *data, struct vbmq_virt **ret,
 		   struct vbmq_err *err);
-/* After it returns fn is not called any more. Must not be called from fn. */
+/* After it returns fn is not called any more. Must not be called from fn. With events, the loop has to run on for a while:
+ * libvirt lets go of its side in there. */
 struct vbmq_virt *vbmq_virt_close(struct vbmq_virt *v);
 /*
  * Limit of one call on this connection, default VBMQ_VIRT_TIMEOUT_MS; set it before other threads use v. A call that
