@@ -19,6 +19,7 @@
 #include "virt/private.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,8 +54,22 @@ void vbmq_virt_unref(struct vbmq_virt *v)
 
 /* --- events, in the loop thread --- */
 
-static void emit(struct vbmq_virt *v, enum vbmq_virt_event event, virDomainPtr dom, const char *reason)
+/*
+ * What virt_new() wrote reaches the loop thread through libvirt, by its locks. This pair says the same once more, where a
+ * reader (and ThreadSanitizer, which cannot see into libvirt) finds it: released before callbacks are registered, acquired at
+ * the beginning of each.
+ */
+static atomic_uint handed_over;
+
+static struct vbmq_virt *received(void *data)
 {
+	(void)atomic_load_explicit(&handed_over, memory_order_acquire);
+	return data;
+}
+
+static void emit(void *data, enum vbmq_virt_event event, virDomainPtr dom, const char *reason)
+{
+	struct vbmq_virt *v = received(data);
 	char uuid[VIR_UUID_STRING_BUFLEN] = "";
 	const char *name = NULL;
 
@@ -126,7 +141,7 @@ static void on_job(virConnectPtr conn, virDomainPtr dom, virTypedParameterPtr pa
 
 static void on_close(virConnectPtr conn, int reason, void *data)
 {
-	struct vbmq_virt *v = data;
+	struct vbmq_virt *v = received(data);
 
 	pthread_mutex_lock(&v->lock);
 	v->dead = true;
@@ -136,7 +151,7 @@ static void on_close(virConnectPtr conn, int reason, void *data)
 
 static void release(void *data)
 {
-	vbmq_virt_unref(data);
+	vbmq_virt_unref(received(data));
 }
 
 static const struct {
@@ -155,6 +170,7 @@ _Static_assert(VBMQ_ELEMENTSOF(events) == VBMQ_VIRT_N_EVENTS, "private.h counts 
 
 static int subscribe(struct vbmq_virt *v, struct vbmq_err *err)
 {
+	atomic_fetch_add_explicit(&handed_over, 1, memory_order_release);
 	/* Drivers inside our own process (test:///) have no daemon that could go away: they accept the callback and forget it,
 	 * with its release. */
 	if (v->qemu) {

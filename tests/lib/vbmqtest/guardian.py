@@ -39,6 +39,33 @@ def others():
     return found
 
 
+def cgroups(pids):
+    """Directories of the machine's cgroup trees that libvirt made for guests: ".../machine/qemu-1-name.libvirt-qemu"."""
+    found = set()
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/cgroup", encoding="utf-8") as f:
+                paths = [line.rstrip("\n").split(":", 2)[1:] for line in f]
+        except OSError:
+            continue
+        for controllers, path in paths:
+            head, mark, _ = path.partition(".libvirt-qemu")
+            tree = controllers.removeprefix("name=") or "unified"
+            for root in (f"/sys/fs/cgroup/{tree}", "/sys/fs/cgroup"):
+                if mark and os.path.isdir(root + head + mark):
+                    found.add(root + head + mark)
+    return found
+
+
+def remove_cgroups(found):
+    for top in found:
+        for directory, _, _ in os.walk(top, topdown=False):
+            try:
+                os.rmdir(directory)
+            except OSError:
+                pass  # still in use by something that is not ours
+
+
 def kill_all(seconds):
     deadline = time.monotonic() + seconds
     while (pids := others()) and time.monotonic() < deadline:
@@ -65,7 +92,9 @@ def main():
         subprocess.run(["mount", "--bind", source, target], check=True)
     print("ready", flush=True)
     sys.stdin.buffer.read()
+    groups = cgroups(others())
     clean = kill_all(20)
+    remove_cgroups(groups)
     os.chdir("/")
     shutil.rmtree(directory, ignore_errors=True)
     sys.exit(0 if clean else 1)
