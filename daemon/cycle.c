@@ -169,21 +169,6 @@ static void watch_drift(struct vbmqd_manager *m, const struct vbmq_snapshot *s)
 	}
 }
 
-static int add_metadata_diags(struct vbmqd_manager *m, struct vbmq_plan *plan)
-{
-	for (size_t i = 0; i < plan->placement->n_domains; i++) {
-		struct vbmq_place_domain *p = &plan->placement->domains[i];
-		const struct vbmqd_domain *d = vbmqd_domains_find(&m->domains, p->uuid);
-
-		if (!d || !d->metadata.code)
-			continue;
-		if (vbmq_diag_add(&p->diags, VBMQ_DIAG_BAD_METADATA, VBMQ_ERROR, p->name, "%s", d->metadata.text) < 0)
-			return -ENOMEM;
-		plan->placement->infeasible = true;
-	}
-	return 0;
-}
-
 /* What the bus shows of each domain. */
 static void note_placement(struct vbmqd_manager *m, const struct vbmq_placement *placement)
 {
@@ -226,10 +211,6 @@ static int plan_now(struct vbmqd_manager *m, bool hold, struct vbmq_err *err)
 	r = vbmq_plan_make(m->cycle.snapshot, &m->conf.policy, id, &plan, err);
 	if (r < 0)
 		return r;
-	if (add_metadata_diags(m, plan) < 0) {
-		vbmq_plan_free(plan);
-		return vbmq_err_oom(err);
-	}
 	new = !m->plan || strcmp(m->plan->id, plan->id) != 0;
 	vbmq_plan_free(m->plan);
 	m->plan = plan;

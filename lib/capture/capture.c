@@ -218,11 +218,11 @@ static void skip(struct vbmq_strbuf *b, const char *name, const char *text)
 static int add_domain(struct vbmq_virt *v, struct vbmq_snapshot *s, const struct vbmq_virt_name *name,
 		      struct vbmq_strbuf *skipped, struct vbmq_err *err)
 {
-	struct vbmq_err metadata = VBMQ_ERR_INIT, why = VBMQ_ERR_INIT;
+	struct vbmq_err why = VBMQ_ERR_INIT;
 	struct vbmq_domain *d = NULL;
 	int r;
 
-	r = vbmq_capture_domain(v, name->uuid, &d, &metadata, &why);
+	r = vbmq_capture_domain(v, name->uuid, &d, NULL, &why);
 	if (r == -ENOENT) /* stopped since the list was made */
 		return 0;
 	if (r == 0 && d->state == VBMQ_DOMAIN_SHUTOFF) {
@@ -235,8 +235,6 @@ static int add_domain(struct vbmq_virt *v, struct vbmq_snapshot *s, const struct
 		return vbmq_err_set(err, r, "%s", why.text);
 	if (r < 0)
 		skip(skipped, name->name, why.text);
-	else if (metadata.code)
-		skip(skipped, name->name, metadata.text);
 	return 0;
 }
 

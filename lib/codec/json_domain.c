@@ -79,6 +79,8 @@ json_t *vbmq_json_domain_new(struct vbmq_json_writer *w, const struct vbmq_domai
 	vbmq_json_put_cpus(w, o, "memory_nodes", &d->memory_nodes);
 	if (d->wish.present)
 		vbmq_json_put(w, o, "wish", vbmq_json_wish_new(w, &d->wish));
+	if (d->metadata_error)
+		vbmq_json_put_text(w, o, "metadata_error", d->metadata_error);
 	for (unsigned i = 0; vbmq_cap_words[i]; i++)
 		if (d->caps.bits & (1u << i))
 			vbmq_json_append(w, words, json_string(vbmq_cap_words[i]));
@@ -183,6 +185,7 @@ void vbmq_json_domain(struct vbmq_json *v, struct vbmq_domain *ret)
 	m = vbmq_json_opt(v, "wish");
 	if (m.value)
 		vbmq_json_wish(&m, &ret->wish);
+	ret->metadata_error = vbmq_json_opt_dup(v, "metadata_error", 1, VBMQ_ERR_TEXT_MAX - 1);
 	read_caps(v, &ret->caps);
 	m = vbmq_json_need(v, "threads");
 	n = vbmq_json_array(&m, 0, VBMQ_JSON_THREADS_MAX);

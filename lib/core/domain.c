@@ -39,6 +39,7 @@ struct vbmq_domain *vbmq_domain_free(struct vbmq_domain *d)
 	free(d->threads);
 	free(d->odd_tasks);
 	vbmq_wish_done(&d->wish);
+	free(d->metadata_error);
 	free(d->name);
 	free(d);
 	return NULL;
@@ -89,7 +90,9 @@ int vbmq_domain_copy(const struct vbmq_domain *d, struct vbmq_domain **ret)
 	copy->disks = NULL;
 	copy->n_disks = 0;
 	copy->wish = VBMQ_WISH_INIT;
-	if (!copy_text(d->name, &copy->name) || vbmq_wish_copy(&d->wish, &copy->wish) < 0)
+	copy->metadata_error = NULL;
+	if (!copy_text(d->name, &copy->name) || !copy_text(d->metadata_error, &copy->metadata_error) ||
+	    vbmq_wish_copy(&d->wish, &copy->wish) < 0)
 		return -ENOMEM;
 	for (size_t i = 0; i < d->n_threads; i++) {
 		struct vbmq_thread *t = vbmq_array_add(copy->threads, copy->n_threads, SIZE_MAX);

@@ -87,6 +87,7 @@ struct vbmq_domain {
 	struct vbmq_cpuset cpuset;
 	struct vbmq_cpuset memory_nodes; /* Linux node numbers where its memory lies or must lie; empty: not known */
 	struct vbmq_wish wish; /* its metadata */
+	char *metadata_error; /* why its metadata was refused; then wish is empty and it is not managed. NULL: none */
 	struct vbmq_caps caps;
 	struct vbmq_thread *threads; /* sorted by kind, id */
 	size_t n_threads;

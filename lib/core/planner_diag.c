@@ -235,7 +235,10 @@ static int say_domain(const struct say *s, uint32_t *owner_of_core)
 	const struct vbmq_pl_domain *d = s->d;
 	int r = 0;
 
-	if (!d->managed)
+	if (d->d->metadata_error)
+		r = vbmq_diag_add(&s->to->diags, VBMQ_DIAG_BAD_METADATA, VBMQ_ERROR, s->name, "%s",
+				  d->d->metadata_error);
+	else if (!d->managed)
 		r = vbmq_diag_add(&s->to->diags, VBMQ_DIAG_NOT_MANAGED, VBMQ_INFO, s->name,
 				  "Not managed (no metadata, or enabled='no'): its threads are %s.",
 				  s->pl->policy->hold_others ? "only held off dedicated cores" : "left alone");

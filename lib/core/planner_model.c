@@ -164,7 +164,7 @@ static int init_domain(struct vbmq_pl *pl, struct vbmq_pl_domain *d, const struc
 	r = vbmq_policy_merge(pl->policy, &from->wish, &d->wish);
 	if (r < 0)
 		return r;
-	d->managed = d->wish.enabled != VBMQ_NO;
+	d->managed = d->wish.enabled != VBMQ_NO && !from->metadata_error;
 	d->running = from->state != VBMQ_DOMAIN_SHUTOFF;
 	d->touch = !d->running || (from->responsive && vbmq_caps_has(from->caps, VBMQ_CAP_PIN));
 	d->free_map = !d->running || vbmq_caps_has(from->caps, VBMQ_CAP_LIVE_MAP);

@@ -468,8 +468,13 @@ int vbmq_virt_read_domain(struct vbmq_virt *v, const char *name_or_uuid, struct 
 	}
 	if (!d->responsive)
 		recall_threads(v, d);
-	if (ret_metadata_err && metadata.code)
-		*ret_metadata_err = metadata;
+	if (metadata.code) {
+		d->metadata_error = strdup(metadata.text);
+		if (!d->metadata_error)
+			return vbmq_err_oom(err);
+		if (ret_metadata_err)
+			*ret_metadata_err = metadata;
+	}
 	*ret = VBMQ_STEAL(d);
 	return 0;
 }

@@ -228,6 +228,7 @@ def cases():
     yield "fleet-on-wide", "wide", [g("wide", "g%03d" % i, vcpus=4, wish=W(iothreads=2), caps=PATCHED, nodes=str(i % 2)) for i in range(40)], P()
     yield "fleet-on-big", "big", [g("big", "g%03d" % i, vcpus=4, wish=W(iothreads=1), caps=PATCHED, nodes=str(i % 8),
                                     disks={"vda": {"node": (i * 3) % 8}}) for i in range(60)], P()
+    yield "metadata-refused", "one-socket", [g("one-socket", "db1", caps=PATCHED, metadata_error="db1:3: attribute 'count': 'many'")], P(manage_by_default=True)
 
 
 def main():
