@@ -96,6 +96,7 @@ void vbmqd_cycle_fail(struct vbmqd_manager *m, int code, const char *text)
 void vbmqd_cycle_begin(struct vbmqd_manager *m, struct vbmqd_request *request)
 {
 	m->cycle.request = request;
+	m->cycle.phase = VBMQD_PHASE_SURVEY; /* from here on it shows as planning */
 	for (size_t i = 0; i < m->domains.n; i++)
 		m->domains.items[i]->fresh = false;
 	if (!request)

@@ -475,6 +475,7 @@ void vbmqd_reconcile_read(struct vbmqd_manager *m, enum vbmqd_phase phase)
 		return;
 	m->cycle.phase = phase;
 	m->cycle.number++;
+	vbmqd_manager_changed(m);
 	m->cycle.n_reads = 0;
 	for (size_t i = 0; i < m->domains.n; i++) {
 		struct vbmqd_domain *d = m->domains.items[i];
