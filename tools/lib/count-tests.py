@@ -69,7 +69,7 @@ def pytest(count, name, lines):
         count.passed += n["passed"]
         named = [x.strip() for x in lines if re.match(r"^(FAILED|ERROR) \S", x)]
         for i in range(n["failed"]):
-            count.fail("%s: %s" % (name, named[i][:200] if i < len(named) else "a case"))
+            count.fail("%s: %s" % (name, named[i] if i < len(named) else "a case"))
         for x in lines:
             s = re.match(r"^(?:SKIPPED \[(\d+)\]|XFAIL) (\S+?):? (.*)$", x)
             if s:

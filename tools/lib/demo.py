@@ -64,8 +64,8 @@ class Show:
         if n < 2:
             sys.exit("tools/demo: this machine has one core, so there is none to dedicate: try --emulated-host")
         if n == 2:
-            say("This machine has two cores: one stays for everybody, so one I/O thread of one guest can have a core\n"
-                "of its own. On a bigger one there would be two managed guests with three I/O threads: see --emulated-host.")
+            say("This machine has two cores: one stays for everybody, so one I/O thread of one guest can have a core of its\n"
+                "own. On a bigger one there would be two managed guests with three I/O threads: see --emulated-host.")
             return [("db1", 1), ("web1", 0)]
         if n == 3:
             return [("db1", 2), ("web1", 0)]
@@ -163,9 +163,9 @@ class Show:
 
     def ctl(self, *args, ok=(0,)):
         say("\n$ vbmqctl " + " ".join(args))
-        command = [self.options.build + "/cli/vbmqctl", args[0], "--bus", self.bus.address, "-c", self.lv.uri,
-                   "--no-color", *args[1:]]
-        for _ in range(3 if self.options.paused else 1):  # vbmqctl's patience is that of a machine, not of an emulation
+        command = [self.options.build + "/cli/vbmqctl", args[0], "--bus", self.bus.address, "-c", self.lv.uri, "--no-color",
+                   *args[1:]]
+        for _ in range(3 if self.options.paused else 1):  # vbmqctl's patience is meant for machines that are not emulated
             status = subprocess.run(command, stdin=subprocess.DEVNULL, timeout=600, check=False).returncode
             if status != 1:
                 break
@@ -228,8 +228,8 @@ class Show:
         self.ctl("verify")
         faults = self.faults()
         self.wrong += faults
-        say("\nproof from /proc: " + ("NOT as it should be" if faults else
-                                      "every planned I/O thread has a core of its own, and nobody else may run there"))
+        say("\nproof from /proc: %s" % ("NOT as it should be" if faults else
+                                        "every planned I/O thread has a core of its own, and nobody else may run there"))
 
         heading("And back: restore leaves every affinity as it was found")
         self.ctl("restore")

@@ -52,9 +52,10 @@ class VirshError(Exception):
 
 class Libvirtd:
     """cgroups: let libvirt use the machine's cgroups (names of guests must then be unique on the machine).
-    emulator: path of another QEMU. qemu_conf: more lines for it. env: more environment for libvirtd."""
+    emulator: path of another QEMU. qemu_conf: more lines for it. libvirtd_conf: more lines for libvirtd.conf.
+    env: more environment for libvirtd."""
 
-    def __init__(self, cgroups=False, emulator=None, qemu_conf="", env=None):
+    def __init__(self, cgroups=False, emulator=None, qemu_conf="", env=None, libvirtd_conf=""):
         if os.geteuid() != 0:
             raise RuntimeError("a private libvirtd needs root")
         if not shutil.which("libvirtd"):
@@ -67,19 +68,19 @@ class Libvirtd:
         self.guests = {}
         self._guardian = None
         try:
-            self._prepare(cgroups, qemu_conf)
+            self._prepare(cgroups, qemu_conf, libvirtd_conf)
             _live.add(self)
             self.start()
         except BaseException:
             self.stop()
             raise
 
-    def _prepare(self, cgroups, qemu_conf):
+    def _prepare(self, cgroups, qemu_conf, libvirtd_conf):
         for name in ("etc", "run", "lib", "log", "cache", "sock", "disks"):
             os.mkdir(os.path.join(self.dir, name))
         with open("/proc/sys/kernel/random/uuid", encoding="ascii") as f:
             uuid = f.read().strip()
-        conf = LIBVIRTD_CONF.format(dir=self.dir, uuid=uuid)
+        conf = LIBVIRTD_CONF.format(dir=self.dir, uuid=uuid) + libvirtd_conf
         with open(f"{self.dir}/etc/libvirtd.conf", "w", encoding="ascii") as f:
             f.write(conf)
         with open(f"{self.dir}/etc/qemu.conf", "w", encoding="ascii") as f:
