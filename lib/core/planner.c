@@ -158,7 +158,7 @@ static int run_passes(struct vbmq_pl *pl)
 		for (size_t j = 0; j < pl->domains[i].n_threads; j++) {
 			struct vbmq_pl_thread *t = &pl->domains[i].threads[j];
 
-			t->now = t->was ? t->was->affinity : VBMQ_CPUSET_EMPTY;
+			t->now = t->was ? vbmq_pl_now(pl, t->was) : VBMQ_CPUSET_EMPTY;
 		}
 	return vbmq_pl_explain(pl);
 }

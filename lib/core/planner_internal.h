@@ -127,6 +127,8 @@ struct vbmq_pl {
 };
 
 /* planner_model.c: from snapshot and policy, once */
+struct vbmq_cpuset vbmq_pl_now(const struct vbmq_pl *pl,
+			       const struct vbmq_thread *was); /* its affinity, or what we set if it was moved */
 int vbmq_pl_init(struct vbmq_pl *pl, const struct vbmq_snapshot *snapshot, const struct vbmq_policy *policy,
 		 struct vbmq_err *err);
 void vbmq_pl_done(struct vbmq_pl *pl);

@@ -155,6 +155,14 @@ static int set_stands(struct vbmq_pl *pl, struct vbmq_pl_thread *t)
 
 /* --- making ----------------------------------------------------------------------------------------------------------- */
 
+/* Where a thread counts as standing: somebody who moved one of ours did not thereby give it another home. */
+struct vbmq_cpuset vbmq_pl_now(const struct vbmq_pl *pl, const struct vbmq_thread *was)
+{
+	if (was->held && pl->policy->drift == VBMQ_DRIFT_REPAIR && !vbmq_cpuset_is_empty(&was->applied))
+		return was->applied;
+	return was->affinity;
+}
+
 static int init_domain(struct vbmq_pl *pl, struct vbmq_pl_domain *d, const struct vbmq_domain *from)
 {
 	int r;
@@ -180,7 +188,7 @@ static int init_domain(struct vbmq_pl *pl, struct vbmq_pl_domain *d, const struc
 		t->kind = from->threads[i].kind;
 		t->id = from->threads[i].id;
 		t->was = &from->threads[i];
-		t->now = t->was->affinity;
+		t->now = vbmq_pl_now(pl, t->was);
 		t->unit = VBMQ_PL_NONE;
 		t->leash = pl->everywhere;
 		r = set_role(pl, d, t);

@@ -10,9 +10,13 @@ import json
 import os
 import pathlib
 import subprocess
+import sys
 
 import jsonschema
 import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lib"))
+from vbmqtest.documents import validator  # noqa: E402
 
 TOOL = os.environ["JSON_TOOL"]
 SCHEMAS = pathlib.Path(os.environ["SCHEMAS"])
@@ -21,12 +25,6 @@ KINDS = ["snapshot", "plan", "explain", "report", "undo"]
 READ = ["snapshot", "plan", "undo"]  # the others are only written
 
 schemas = {f.name.split(".")[0]: json.loads(f.read_text()) for f in sorted(SCHEMAS.glob("*.schema.json"))}
-
-
-def validator(kind):
-    store = {s["$id"]: s for s in schemas.values()}
-    resolver = jsonschema.RefResolver(base_uri=schemas[kind]["$id"], referrer=schemas[kind], store=store)
-    return jsonschema.Draft202012Validator(schemas[kind], resolver=resolver)
 
 
 def tool(*args, fails=False):
