@@ -14,12 +14,19 @@ vbmq_lock() {
 }
 vbmq_unlock() { exec 8>&-; }
 
-# vbmq_tmp VAR: a directory below the cache (so that a mv into place is atomic), its name put into VAR, removed on exit.
+# vbmq_tmp VAR: a directory below the cache (so that a mv into place is atomic), its name put into VAR, removed on exit,
+# after the process VBMQ_CHILD has been ended if one is named.
+VBMQ_CHILD=''
 vbmq_tmp() {
 	mkdir -p "$VBMQ_CACHE/tmp"
 	VBMQ_TMP=$(mktemp -d "$VBMQ_CACHE/tmp/${0##*/}.XXXXXX")
 	printf -v "$1" %s "$VBMQ_TMP"
-	trap 'rm -rf --one-file-system "$VBMQ_TMP"' EXIT
+	trap vbmq_cleanup EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM HUP
+}
+
+vbmq_cleanup() {
+	[ -z "$VBMQ_CHILD" ] || { kill "$VBMQ_CHILD" && wait "$VBMQ_CHILD"; } 2>/dev/null
+	rm -rf --one-file-system "$VBMQ_TMP"
 }

@@ -16,8 +16,8 @@ if ! grep -q running /run/vbmq-state; then
 fi
 read -r up _ </proc/uptime
 echo "emulated host: up after $up s, $(nproc) CPUs, kernel $(uname -r)"
-bash /mnt/command
-rc=$?
+bash /mnt/command 2>&1 | cat # not a terminal: nobody is to draw progress bars
+rc=${PIPESTATUS[0]}
 journalctl -b -p warning --no-pager >"$VBMQ_OUT/journal-warnings.txt" 2>/dev/null
 tar -C "$VBMQ_OUT" -cf /dev/disk/by-id/virtio-vbmq-out . || echo "emulated host: could not send back $VBMQ_OUT"
 sync
