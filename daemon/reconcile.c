@@ -36,7 +36,7 @@
 #include "daemon/snapshot.h"
 #include "util/cleanup.h"
 
-#define SETTLE_MS 10u
+#define SETTLE_MS 1u
 #define PATIENCE_MS 1000u
 #define PATIENCE_UNSEEN_MS 4000u
 

@@ -137,7 +137,8 @@ static int add_skip(uint32_t **skip, size_t *n, uint32_t tid)
 	return 0;
 }
 
-/* Threads of the process that are not the emulator's: vCPUs of the snapshot, I/O threads as they are now. */
+/* Threads of the process that are not the emulator's: those of the snapshot, and I/O threads as they are now; without
+ * job the former only. */
 static int skip_list(const struct vbmq_domain *domain, const struct vbmq_act_job *job, uint32_t **ret, size_t *ret_n,
 		     struct vbmq_err *err)
 {
@@ -148,7 +149,7 @@ static int skip_list(const struct vbmq_domain *domain, const struct vbmq_act_job
 		if (domain->threads[i].kind != VBMQ_THREAD_EMULATOR && add_skip(&skip, &n, domain->threads[i].tid) < 0)
 			return vbmq_err_oom(err);
 	}
-	for (size_t i = 0; i < job->n_iothreads; i++) {
+	for (size_t i = 0; job && i < job->n_iothreads; i++) {
 		if (add_skip(&skip, &n, job->iothreads[i].tid) < 0)
 			return vbmq_err_oom(err);
 	}
@@ -268,6 +269,18 @@ static int execute(void *ctx, const struct vbmq_domain *domain, const struct vbm
 	return r;
 }
 
+/* All but the threads of the snapshot: true if they are where they should be. The monitor then need not be asked who of them
+ * is an I/O thread that came since; it would be there as well, or the emulator's be less than asked for, never elsewhere. */
+static bool rest_is_there(struct vbmq_virt *v, const struct vbmq_domain *domain, const struct vbmq_cpuset *want)
+{
+	_cleanup_free_ uint32_t *skip = NULL;
+	struct vbmq_cpuset is;
+	size_t n = 0;
+
+	return skip_list(domain, NULL, &skip, &n, NULL) == 0 &&
+	       tasks(v)->get_rest(domain->pid, skip, n, &is, NULL) == 0 && vbmq_cpuset_equal(&is, want);
+}
+
 static int observe_pin(struct vbmq_virt *v, const struct vbmq_domain *domain, const struct vbmq_thread *thread,
 		       const struct vbmq_step *step, struct vbmq_observed *ret, struct vbmq_err *err)
 {
@@ -283,6 +296,10 @@ static int observe_pin(struct vbmq_virt *v, const struct vbmq_domain *domain, co
 		return guard(v, domain, thread->tid, thread->start, &ret->cpus, err);
 	if (step->kind == VBMQ_THREAD_VCPU)
 		return vbmq_err_set(err, -ESRCH, "domain '%s': vCPU %u has no thread", domain->name, step->id);
+	if (step->kind == VBMQ_THREAD_EMULATOR && rest_is_there(v, domain, &step->cpus)) {
+		ret->cpus = step->cpus;
+		return 0;
+	}
 	r = run(v, domain, step, vbmq_act_query_iothreads, &job, err);
 	if (r < 0)
 		return r;
