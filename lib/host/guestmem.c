@@ -7,7 +7,8 @@
  * memfd and hugetlbfs backings all look different. Sizes are what is resident, in KiB, as pages differ in size.
  *
  * The kernel walks the page tables of the process while it prints; a terabyte of small pages takes seconds of the caller
- * and a little of the guest's time, so this is for captures and not for polling.
+ * and a little of the guest's time, so this is for captures and not for polling. Where only one node has memory there is
+ * nothing to find out, and nothing is walked.
  *
  * libnuma tells whether there is NUMA at all (numa_available) and which node numbers are possible; everything else it
  * would do goes by the process that asks and not by the one asked about.
@@ -137,6 +138,19 @@ static void keep_possible(struct vbmq_cpuset *nodes)
 			vbmq_cpuset_del(nodes, (unsigned)node);
 }
 
+/* The only node with memory, if there is but one. */
+static bool only_node(const char *sysroot, struct vbmq_cpuset *ret)
+{
+	_cleanup_free_ char *line = NULL;
+	struct vbmq_cpuset nodes;
+
+	if (vbmq_sysroot_line(sysroot, "/sys/devices/system/node/has_memory", &line) < 0 ||
+	    vbmq_cpulist_parse(line, strlen(line), 0, &nodes, NULL) < 0 || vbmq_cpuset_count(&nodes) != 1)
+		return false;
+	*ret = nodes;
+	return true;
+}
+
 int vbmq_guestmem_nodes(const char *sysroot, uint32_t pid, struct vbmq_cpuset *ret_nodes, struct vbmq_err *err)
 {
 	_cleanup_free_ char *text = NULL;
@@ -150,6 +164,8 @@ int vbmq_guestmem_nodes(const char *sysroot, uint32_t pid, struct vbmq_cpuset *r
 	if (r < 0)
 		return vbmq_err_set(err, -ESRCH, "there is no process %u", pid);
 	close(r);
+	if (only_node(sysroot, ret_nodes))
+		return 0;
 	snprintf(path, sizeof(path), "/proc/%u/numa_maps", pid);
 	r = vbmq_sysroot_read(sysroot, path, NUMA_MAPS_MAX, &text, &len);
 	if (r == -ENOMEM)

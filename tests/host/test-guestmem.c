@@ -84,6 +84,32 @@ static void test_absent(void **state)
 	tree_free(t);
 }
 
+/* Nothing to find out: numa_maps, whose reading walks all of the guest, is not looked at. */
+static void test_one_node(void **state)
+{
+	static const struct {
+		const char *has_memory, *nodes;
+	} hosts[] = { { "3", "3" }, { "0,3", "7" }, { "", "7" }, { "x", "7" } };
+
+	for (size_t i = 0; i < VBMQ_ELEMENTSOF(hosts); i++) {
+		struct vbmq_err err = VBMQ_ERR_INIT;
+		_cleanup_free_ char *text = NULL, *got = NULL;
+		struct vbmq_cpuset nodes;
+		struct tree *t;
+
+		assert_true(asprintf(&text,
+				     "/sys/devices/system/node/has_memory = %s\n"
+				     "/proc/42/numa_maps = 7f0000000000 default N7=50000 kernelpagesize_kB=4\n",
+				     hosts[i].has_memory) > 0);
+		t = tree_from_text(text);
+		assert_int_equal(vbmq_guestmem_nodes(t->root, 42, &nodes, &err), 0);
+		got = vbmq_cpulist_format(&nodes);
+		assert_string_equal(got, hosts[i].nodes);
+		assert_int_equal(vbmq_guestmem_nodes(t->root, 41, &nodes, &err), -ESRCH);
+		tree_free(t);
+	}
+}
+
 /* This process after touching memory lies on nodes that the kernel lets it use. */
 static void test_live(void **state)
 {
@@ -121,6 +147,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_recorded),
 		cmocka_unit_test(test_absent),
+		cmocka_unit_test(test_one_node),
 		cmocka_unit_test(test_live),
 	};
 
