@@ -9,6 +9,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 
 from vbmqtest.bus import Bus
 from vbmqtest.daemon import Vbmqd
@@ -21,6 +22,9 @@ VBMQCTL = f"{BUILD}/cli/vbmqctl"
 STARTCLOCK = f"{BUILD}/tests/bench/startclock"
 EVENTCLIENT = f"{BUILD}/tests/bench/eventclient"
 RUNCLOCK = f"{BUILD}/tests/bench/runclock"
+
+# As /run is: libvirtd's and vbmqd's records of what runs are synced after every change, which must not wait for a disk.
+tempfile.tempdir = "/dev/shm"
 
 CONF = "[daemon]\ndebounce={debounce}\nrecheck={recheck}\n[policy]\ndefault=manage\n"
 
