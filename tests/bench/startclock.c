@@ -7,6 +7,9 @@
  *	startclock URI DOMAIN PIDFILE DISK-ALIAS STEP...
  *		makes the libvirt calls which that work needs, one after the other and nothing else: look up, state, XML, the
  *		monitor queries, every STEP, the monitor query again, /proc.
+ *	startclock URI DOMAIN PIDFILE --checked DISK-ALIAS STEP...
+ *		the same with the checks that vbmqd promises: the domain is looked up for every step, I/O threads are asked for
+ *		before an emulator pin and after polling, and in the end the domain is read anew, XML and all
  *		STEP: emulator:MASK, vcpu:ID:MASK, iothread:ID:MASK, add:ID, polling:ID:MAX:GROW:SHRINK (MASK: hexadecimal)
  *
  * Prints "ready" when it listens, and in the end one JSON object: marks in nanoseconds since the event, and the threads
@@ -46,6 +49,7 @@ struct clock {
 	} marks[MARKS_MAX];
 	size_t n_marks;
 	bool applied;
+	bool checked;
 };
 
 static uint64_t now(void)
@@ -333,6 +337,29 @@ static void step(const struct clock *c, virDomainPtr dom, const char *text, cons
 		die("%s", text);
 }
 
+/* What else it takes to trust a step: is it the same instance, who are its I/O threads now. */
+static void check_step(const struct clock *c, virDomainPtr dom, const char *text)
+{
+	virDomainPtr same = virDomainLookupByName(c->conn, c->domain);
+
+	if (!same || virDomainGetID(same) != virDomainGetID(dom))
+		die("%s is another one", c->domain);
+	virDomainFree(same);
+	if (strncmp(text, "emulator", 8) == 0 || strncmp(text, "polling", 7) == 0)
+		free(monitor(dom, "{\"execute\":\"query-iothreads\"}"));
+}
+
+static void read_again(virDomainPtr dom, const char *query)
+{
+	char *xml = virDomainGetXMLDesc(dom, 0);
+
+	if (!xml)
+		die("no XML");
+	free(xml);
+	free(monitor(dom, "{\"execute\":\"query-cpus-fast\"}"));
+	free(monitor(dom, query));
+}
+
 static void make_calls(struct clock *c, const char *alias, char **steps, int n_steps)
 {
 	char query[256], *xml, *cpus, *iothreads, *status, *again;
@@ -356,9 +383,14 @@ static void make_calls(struct clock *c, const char *alias, char **steps, int n_s
 		 alias);
 	status = monitor(dom, query);
 	mark(c, "read");
-	for (int i = 0; i < n_steps; i++)
+	for (int i = 0; i < n_steps; i++) {
+		if (c->checked)
+			check_step(c, dom, steps[i]);
 		step(c, dom, steps[i], cpus, iothreads);
+	}
 	mark(c, "stepped");
+	if (c->checked)
+		read_again(dom, query);
 	again = monitor(dom, "{\"execute\":\"query-iothreads\"}");
 	finish(c);
 	free(xml);
@@ -375,12 +407,13 @@ int main(int argc, char **argv)
 	sd_bus *bus = NULL;
 
 	if (argc < 5 || (strcmp(argv[4], "--bus") == 0 && argc != 6)) {
-		fputs("usage: startclock URI DOMAIN PIDFILE --bus ADDRESS | DISK-ALIAS STEP...\n", stderr);
+		fputs("usage: startclock URI DOMAIN PIDFILE --bus ADDRESS | [--checked] DISK-ALIAS STEP...\n", stderr);
 		return 2;
 	}
 	c.domain = argv[2];
 	c.pid_file = argv[3];
 	listen_to(&c, argv[1]);
+	c.checked = argc > 5 && strcmp(argv[4], "--checked") == 0;
 	if (strcmp(argv[4], "--bus") == 0)
 		bus = open_bus(&c, argv[5]);
 	puts("ready");
@@ -388,6 +421,6 @@ int main(int argc, char **argv)
 	if (bus)
 		listen_for_applied(&c, bus);
 	else
-		make_calls(&c, argv[4], argv + 5, argc - 5);
+		make_calls(&c, argv[4 + c.checked], argv + 5 + c.checked, argc - 5 - c.checked);
 	return 0;
 }
