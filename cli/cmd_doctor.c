@@ -153,7 +153,7 @@ static void check_domain(struct findings *f, const struct vbmq_domain *d, const 
 	}
 	found(f, d->name, p->capability == VBMQ_LIVE_MAP ? GOOD : WARN, capability_advice(p->capability),
 	      "capability %s", vbmq_capability_words[p->capability]);
-	if (!p->managed && !d->wish.present)
+	if (!p->managed && !d->wish.present && !d->metadata_error)
 		found(f, d->name, WARN,
 		      "add <vbmq:domain xmlns:vbmq=\"urn:vbmq:domain:1\"/> to its <metadata>, or default=manage in "
 		      "vbmqd.conf",

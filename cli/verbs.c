@@ -8,7 +8,7 @@
 
 #define O(x) (UINT64_C(1) << CLI_OPT_##x)
 /* Where a snapshot comes from: vbmqd unless one of these is given (source.h). */
-#define SOURCE (O(DIRECT) | O(SNAPSHOT) | O(HOST) | O(DOMAIN) | O(DEVICE) | O(POLICY) | O(CAPABILITY))
+#define SOURCE (O(DIRECT) | O(RUN_DIR) | O(SNAPSHOT) | O(HOST) | O(DOMAIN) | O(DEVICE) | O(POLICY) | O(CAPABILITY))
 
 const struct cli_verb cli_verbs[] = {
 	{ "status", "", 0, 0, SOURCE, "Which core belongs to whom, and what is wrong",

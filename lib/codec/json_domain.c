@@ -33,6 +33,8 @@ static json_t *threads_new(struct vbmq_json_writer *w, const struct vbmq_domain 
 		vbmq_json_put_true(w, o, "added", t->added);
 		if (t->kind == VBMQ_THREAD_IOTHREAD && t->polling.max_ns != POLLING_UNKNOWN)
 			vbmq_json_put_polling(w, o, "polling", &t->polling);
+		if (t->polling_held)
+			vbmq_json_put_polling(w, o, "found_polling", &t->found_polling);
 		vbmq_json_append(w, list, o);
 	}
 	return list;
@@ -113,6 +115,12 @@ static void read_thread(struct vbmq_json *v, struct vbmq_thread *t)
 		vbmq_json_fail(&polling, -EINVAL, "only an I/O thread polls");
 	else if (polling.value)
 		vbmq_json_polling(&polling, &t->polling);
+	polling = vbmq_json_opt(v, "found_polling");
+	t->polling_held = polling.value;
+	if (polling.value && t->kind != VBMQ_THREAD_IOTHREAD)
+		vbmq_json_fail(&polling, -EINVAL, "only an I/O thread polls");
+	else if (polling.value)
+		vbmq_json_polling(&polling, &t->found_polling);
 	vbmq_json_end(v);
 }
 

@@ -48,6 +48,8 @@ struct vbmq_thread {
 	struct vbmq_cpuset applied; /* what we set last; with held. affinity != applied is drift */
 	bool added; /* I/O thread that we added at run time */
 	struct vbmq_polling polling; /* I/O threads; max_ns UINT64_MAX: not known */
+	bool polling_held; /* we set its polling before, and the undo record knows what was before: */
+	struct vbmq_polling found_polling;
 };
 
 /* A thread of the emulator whose affinity is not the union the emulator's entry shows (QEMU's own workers, vhost, a main

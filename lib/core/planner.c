@@ -171,10 +171,16 @@ static void set_polling(const struct vbmq_pl *pl, const struct vbmq_pl_domain *d
 	bool has_mode = vbmq_caps_has(d->d->caps, VBMQ_CAP_POLL_MODE);
 	bool dedicated = d->wish.poll == VBMQ_POLL_DEDICATED && p->exclusive && !t->crowded;
 
-	if (!d->managed || !p->planned || t->kind != VBMQ_THREAD_IOTHREAD || p->to_remove)
+	if (!p->planned || t->kind != VBMQ_THREAD_IOTHREAD || p->to_remove)
 		return;
 	if (d->running && !vbmq_caps_has(d->d->caps, VBMQ_CAP_POLLING))
 		return;
+	if (!d->managed) { /* not any more: it lost its core, and must not go on polling as if it had one */
+		p->has_polling = t->was && t->was->polling_held;
+		if (p->has_polling)
+			p->polling = t->was->found_polling;
+		return;
+	}
 	p->has_polling = true;
 	p->polling = (struct vbmq_polling){ .max_ns = 32768, .mode = VBMQ_POLL_UNSAID }; /* as QEMU starts a thread */
 	if (d->wish.poll == VBMQ_POLL_OFF)

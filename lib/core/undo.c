@@ -455,8 +455,17 @@ static void overlay_thread(const struct vbmq_undo *u, const struct vbmq_domain *
 {
 	const struct vbmq_undo_entry *e = vbmq_undo_affinity(u, d, t);
 
+	const struct vbmq_undo_entry *polling =
+		t->kind == VBMQ_THREAD_IOTHREAD
+			? vbmq_undo_find(u, VBMQ_UNDO_POLLING, d->uuid, t->kind, t->id, t->tid, NULL)
+			: NULL;
+
 	if (t->kind == VBMQ_THREAD_IOTHREAD && vbmq_undo_added(u, d, t->id))
 		t->added = true;
+	if (polling && polling->start == t->start) {
+		t->polling_held = true;
+		t->found_polling = polling->polling;
+	}
 	if (!e)
 		return;
 	t->held = true;

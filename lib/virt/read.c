@@ -24,6 +24,7 @@
 #include "virt/read.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -469,9 +470,15 @@ int vbmq_virt_read_domain(struct vbmq_virt *v, const char *name_or_uuid, struct 
 	if (!d->responsive)
 		recall_threads(v, d);
 	if (metadata.code) {
-		d->metadata_error = strdup(metadata.text);
-		if (!d->metadata_error)
+		size_t own = strlen(name_or_uuid);
+
+		/* The text begins with what we were called with; people know the domain by its name. */
+		if (strncmp(metadata.text, name_or_uuid, own) != 0)
+			own = 0;
+		if (asprintf(&d->metadata_error, "%s%s", own ? d->name : "", metadata.text + own) < 0) {
+			d->metadata_error = NULL;
 			return vbmq_err_oom(err);
+		}
 		if (ret_metadata_err)
 			*ret_metadata_err = metadata;
 	}

@@ -150,6 +150,8 @@ static struct vbmq_domain *full_domain(void)
 	t->applied = model_cpus("3");
 	t->added = true;
 	t->polling = (struct vbmq_polling){ 32768, 2, 3, VBMQ_POLL_DEDICATED };
+	t->polling_held = true;
+	t->found_polling = (struct vbmq_polling){ 32768, 0, 0, VBMQ_POLL_UNSAID };
 	t = add_thread(d, VBMQ_THREAD_IOTHREAD, 1, "1");
 	t->has_pin = true;
 	t->pin = model_cpus("1-2");
@@ -172,6 +174,7 @@ struct vbmq_snapshot *model_snapshot(void)
 	s->host = host();
 	model_must(vbmq_snapshot_add(s, full_domain(), NULL) == 0, "add");
 	d->name = model_copy("böse\n");
+	d->metadata_error = model_copy("böse:3: attribute 'count'");
 	strcpy(d->uuid, MODEL_UUID_2);
 	d->n_vcpus = 1;
 	model_must(vbmq_snapshot_add(s, d, NULL) == 0, "add");

@@ -230,6 +230,11 @@ def cases():
                                     disks={"vda": {"node": (i * 3) % 8}}) for i in range(60)], P()
     yield "metadata-refused", "one-socket", [g("one-socket", "db1", caps=PATCHED, metadata_error="db1:3: attribute 'count': 'many'")], P(manage_by_default=True)
 
+    left = g("one-socket", "db1", wish=W(enabled=False), iothreads=(1,), disks={"vda": {"map": [1] * 4}})
+    left.thread("iothread", 1, affinity="4", applied="4", polling={"max_ns": 1000000, "grow": 1000, "shrink": 1},
+                found_polling={"max_ns": 32768, "grow": 0, "shrink": 0})
+    yield "managed-no-more", "one-socket", [left], P()
+
 
 def main():
     H = hosts()
