@@ -77,11 +77,16 @@ static void stay(const struct vbmq_pl *pl, struct vbmq_pl_thread *t, const struc
 	t->hard = !vbmq_pl_is_wide(pl->host, &t->cpus);
 }
 
-/* The owner wants it on exactly these CPUs. */
+/* The owner wants it on exactly these CPUs. Without cgroups libvirt pins but the main one of the emulator's threads when asked
+ * at run time: the others, still all over the host, follow. */
 static void owners(const struct vbmq_pl *pl, struct vbmq_pl_thread *t, const struct vbmq_cpuset *pin)
 {
+	const struct vbmq_cpuset *is = &t->was->affinity;
+	bool strays =
+		t->kind == VBMQ_THREAD_EMULATOR && vbmq_pl_is_wide(pl->host, is) && vbmq_cpuset_is_subset(pin, is);
+
 	stay(pl, t, pin);
-	if (t->was->held && !vbmq_cpuset_equal(&t->was->affinity, pin)) {
+	if ((t->was->held || strays) && !vbmq_cpuset_equal(is, pin)) {
 		t->role = VBMQ_PL_BACK;
 		t->cpus = *pin;
 		t->hard = true;
