@@ -72,7 +72,9 @@ int vbmq_act_pin_emulator(struct vbmq_act_job *job, virDomainPtr dom)
 
 int vbmq_act_add_iothread(struct vbmq_act_job *job, virDomainPtr dom)
 {
-	return virDomainAddIOThread(dom, job->step.id, VIR_DOMAIN_AFFECT_LIVE) < 0 ? failed(job, "add I/O thread") : 0;
+	if (virDomainAddIOThread(dom, job->step.id, VIR_DOMAIN_AFFECT_LIVE) < 0)
+		return failed(job, "add I/O thread");
+	return vbmq_act_query_iothreads(job, dom);
 }
 
 int vbmq_act_del_iothread(struct vbmq_act_job *job, virDomainPtr dom)

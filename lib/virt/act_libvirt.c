@@ -5,6 +5,7 @@
  *
  *   step          done by                                             read back from
  *   add, del      virDomainAddIOThread, virDomainDelIOThread          query-iothreads
+ *                 (and sched_setaffinity: it starts where the emulator is)
  *   pin           virDomainPinVcpuFlags, -PinIOThread, -PinEmulator   /proc (task operations), never libvirt's own record
  *   set-polling   virDomainSetIOThreadParams; poll-mode by qom-set    query-iothreads
  *   map-queues    virtio-blk-set-iothread-vq-mapping                  qom-get iothread-vq-mapping
@@ -229,6 +230,32 @@ static int pin_emulator(struct vbmq_virt *v, const struct vbmq_domain *domain, c
 	return r;
 }
 
+/* libvirt lets a new I/O thread run on all CPUs; the order of steps counts on it starting where the emulator is. */
+static int add_iothread(struct vbmq_virt *v, const struct vbmq_domain *domain, const struct vbmq_step *step,
+			struct vbmq_err *err)
+{
+	const struct vbmq_qmp_iothread *iothread;
+	struct vbmq_act_job *job;
+	struct vbmq_cpuset cpus, now;
+	uint64_t start;
+	int r;
+
+	r = run(v, domain, step, vbmq_act_add_iothread, &job, err);
+	if (r < 0)
+		return r;
+	iothread = find_iothread(job, step->id);
+	if (!iothread)
+		r = vbmq_err_set(err, -ESRCH, "domain '%s' has no I/O thread %u", domain->name, step->id);
+	if (r == 0)
+		r = guard(v, domain, domain->pid, 0, &cpus, err);
+	if (r == 0)
+		r = tasks(v)->get(domain->pid, iothread->tid, &start, &now, err);
+	if (r == 0 && !vbmq_cpuset_is_subset(&now, &cpus))
+		r = tasks(v)->set(iothread->tid, start, &cpus, err);
+	act_destroy(&job->call);
+	return r;
+}
+
 static int execute(void *ctx, const struct vbmq_domain *domain, const struct vbmq_thread *thread,
 		   const struct vbmq_step *step, struct vbmq_err *err)
 {
@@ -249,8 +276,7 @@ static int execute(void *ctx, const struct vbmq_domain *domain, const struct vbm
 		act = step->kind == VBMQ_THREAD_VCPU ? vbmq_act_pin_vcpu : vbmq_act_pin_iothread;
 		break;
 	case VBMQ_STEP_ADD_IOTHREAD:
-		act = vbmq_act_add_iothread;
-		break;
+		return add_iothread(v, domain, step, err);
 	case VBMQ_STEP_DEL_IOTHREAD:
 		act = vbmq_act_del_iothread;
 		break;

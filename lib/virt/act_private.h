@@ -22,7 +22,7 @@ struct vbmq_act_job {
 	int result;
 	struct vbmq_err err;
 	char *reply; /* query_map */
-	struct vbmq_qmp_iothread *iothreads; /* query_iothreads, pin_emulator */
+	struct vbmq_qmp_iothread *iothreads; /* query_iothreads, add_iothread, pin_emulator */
 	size_t n_iothreads;
 };
 
