@@ -117,6 +117,17 @@ static int plan_alone(struct cli_source *s, struct vbmq_domain *d, bool with_map
 	return cli_source_plan(s);
 }
 
+/* What the plan could not fulfil, or not well; info is about the running instance. */
+static void tell(const struct cli *cli, const struct vbmq_plan *plan)
+{
+	const struct vbmq_diags *diags = &plan->placement->domains[0].diags;
+
+	for (size_t i = 0; i < diags->n; i++)
+		if (diags->items[i].severity != VBMQ_INFO)
+			cli_note(cli, "%s: %s: %s (%s)", vbmq_severity_words[diags->items[i].severity],
+				 diags->items[i].subject, diags->items[i].text, diags->items[i].code);
+}
+
 static int make_change(struct cli *cli, struct vbmq_virt *v, struct change *c)
 {
 	struct cli_source s = { .snapshot = NULL };
@@ -150,6 +161,8 @@ static int make_change(struct cli *cli, struct vbmq_virt *v, struct change *c)
 		     vbmq_domxml_configure(c->name, c->found_xml, strlen(c->found_xml), &s.plan->placement->domains[0],
 					   &wish, with_map, &c->new_xml, &err) < 0))
 			r = cli_fail(CLI_FAILED, &err);
+		if (r == 0)
+			tell(cli, s.plan);
 		if (r == 0 && !with_map)
 			cli_note(cli, "This libvirt or QEMU cannot map one disk's queues to several I/O threads (needs "
 				      "libvirt 10.0 and "
