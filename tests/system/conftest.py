@@ -14,7 +14,7 @@ from vbmqtest.daemon import Vbmqd
 from vbmqtest.host import core_of
 
 PROGRAM = os.environ.get("VBMQ_TEST_VBMQD") or os.path.join(os.environ["VBMQ_BUILD"], "daemon", "vbmqd")
-CONF = "[daemon]\nrecheck={recheck}\n[policy]\nshared-min-cores=1\n"
+CONF = "[daemon]\nrecheck={recheck}\nmode={mode}\n[policy]\nshared-min-cores=1\n"
 
 
 class World:
@@ -26,11 +26,11 @@ class World:
         self.daemons = []
         self.spare = len(set(core_of().values())) - 1  # cores that may be dedicated with CONF
 
-    def vbmqd(self, recheck="1h", start=True):
-        daemon = Vbmqd(PROGRAM, self.bus, uri=self.lv.uri, conf=CONF.format(recheck=recheck))
+    def vbmqd(self, recheck="1h", mode="manage", wait=True):
+        daemon = Vbmqd(PROGRAM, self.bus, uri=self.lv.uri, conf=CONF.format(recheck=recheck, mode=mode))
         self.daemons.append(daemon)
-        if start:
-            daemon.start()
+        daemon.start()
+        if wait:
             daemon.wait_verdict("ok", timeout=60)
         return daemon
 

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 
 from .documents import validate
+from .proc import SCALE
 
 
 class Ctl:
@@ -38,7 +39,7 @@ class Ctl:
     def run(self, verb, *args, ok=(0,)):
         """The finished process, its output as text."""
         done = subprocess.run(self.command(verb, *args), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=300, check=False)
+                              timeout=120 * SCALE, check=False)
         assert done.returncode in ok, (verb, args, done.returncode, done.stdout[-2000:], done.stderr)
         return done
 

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""vbmqctl on real guests: configure and its way back, everything without vbmqd (--direct), plans that are out of date."""
+
+import json
+import os
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from vbmqtest import Disk, wait_for
+from vbmqtest.host import alone, core_of, look
+from vbmqtest.proc import online_cpus
+
+ALL = frozenset(online_cpus())
+LIMIT = 120
+
+pytestmark = pytest.mark.skipif(len(set(core_of().values())) < 2, reason="one core: there is none to dedicate")
+
+
+def canonical(xml):
+    return ET.canonicalize(xml, strip_text=True)
+
+
+def queue_map(guest):
+    """{queue: I/O thread} of the only disk, as QEMU tells it; None when the main loop serves it."""
+    disks = [d for d in guest.qmp("qom-list", path="/machine/peripheral") if "virtio-blk" in d["type"]]
+    path = "/machine/peripheral/" + disks[0]["name"]
+    found = guest.qmp("qom-get", path=path, property="iothread-vq-mapping")
+    if not found:
+        one = guest.qmp("qom-get", path=path, property="iothread")
+        return {q: one.rsplit("/", 1)[-1] for q in range(guest.qmp("qom-get", path=path, property="num-queues"))} if one else None
+    return {q: e["iothread"] for e in found for q in e["vqs"]}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_configure_from_plain_to_mapped_and_back(world, count):
+    """A plain guest is configured while it runs: nothing changes for it. After its next start its queues lie on I/O threads, and
+    each of these has a core of its own. --revert gives back the very configuration that was there."""
+    guest = world.guest("db1", 0, vcpus=4, disks=[Disk("vda", queues=4)])
+    guest.virsh("metadata", "--uri", "urn:vbmq:domain:1", "--key", "vbmq", "--config", "--live", "--set",
+                f"<domain><iothreads count='{count}'/></domain>")
+    found, running = guest.xml(inactive=True), guest.xml()
+    done = world.ctl.run("configure", "db1", "--dry-run")
+    asked, count = count, min(count, world.spare)  # never more threads than cores, and never silently fewer
+    assert f"+  <iothreads>{count}</iothreads>" in done.stdout, done
+    assert ("fewer-iothreads" in done.stderr) == (count < asked), done
+    assert guest.xml(inactive=True) == found
+    _, document = world.ctl.json("configure", "db1", "--dry-run")
+    assert (document["schema"], document["changed"], document["dry_run"]) == ("vbmq-configure/1", True, True)
+    assert guest.xml(inactive=True) == found
+    _, document = world.ctl.json("configure", "db1")
+    assert (document["domain"], document["changed"], document["dry_run"]) == ("db1", True, False)
+    configured = guest.xml(inactive=True)
+    assert configured != found
+    assert guest.xml() == running and queue_map(guest) is None
+    assert world.ctl.json("configure", "db1")[1]["changed"] is False
+    assert guest.xml(inactive=True) == configured
+
+    vbmqd = world.vbmqd(wait=False)
+    guest.destroy()
+    guest.start()
+    mapped = queue_map(guest)
+    assert sorted(mapped) == [0, 1, 2, 3] and len(set(mapped.values())) == count
+    wait_for(lambda: {what for _, what in alone(guest)} == set(mapped.values()), LIMIT, "a core for each I/O thread")
+    vbmqd.wait_verdict("ok", timeout=LIMIT)
+    assert len({min(place) for place in alone(guest).values()}) == count
+    idle = [v for k, v in look(guest).items() if k[1].startswith("iothread") and k[1] not in mapped.values()]
+    assert len(idle) == asked - count  # vbmqd gave it all it asked for; those that serve nothing need no core
+    assert vbmqd.report()["counts"]["bad_checks"] == 0 and "drift" not in vbmqd.log
+    _, plan = world.ctl.json("plan", ok=(0, 4))
+    told = {q["index"]: f"iothread{q['iothread']}" for q in plan["domains"][0]["disks"][0]["queues"]}
+    assert told == mapped
+    assert not plan["steps"]
+
+    assert "-  <iothreads>" in world.ctl.run("configure", "db1", "--revert", "--dry-run").stdout
+    assert guest.xml(inactive=True) == configured
+    world.ctl.run("configure", "db1", "--revert")
+    assert canonical(guest.xml(inactive=True)) == canonical(found)
+    assert world.ctl.run("configure", "db1", "--revert", ok=(1,)).stderr.count("nothing to revert") == 1
+    guest.destroy()
+    guest.start()
+    assert queue_map(guest) is None
+
+
+def test_direct_apply_verify_restore(world):
+    """Without a daemon: the same, with the record on disk before and gone after."""
+    one, plain = world.guest("one"), world.lv.guest("plain", emulatorpin="0", disks=0)
+    before = look(one, plain)
+    polling = one.qmp("query-iothreads")
+    assert world.ctl.json("verify", "--direct", ok=(5,))[1]["counts"]["bad_checks"] > 0
+    assert world.ctl.run("plan", "--direct").returncode == 0
+    _, report = world.ctl.json("apply", "--direct", "--dry-run")
+    assert report["dry_run"] and look(one, plain) == before
+    assert not os.path.exists(world.ctl.undo_path)
+
+    _, report = world.ctl.json("apply", "--direct")
+    assert report["ok"] and {s["outcome"] for s in report["steps"]} == {"done"}
+    assert set(alone(one, plain)) == {("one", "iothread1")}
+    assert world.ctl.json("verify", "--direct")[1]["ok"]
+    undo = world.ctl.undo()
+    changed = {k for k, v in look(one, plain).items() if before.get(k, v) != v}
+    recorded = {e["tid"] for e in undo["entries"] if e["kind"] == "affinity"}
+    own = {k[2] for k in changed if k[1].startswith(("vcpu", "iothread"))} | {one.pid}  # the rest goes with the emulator
+    assert own and own <= recorded
+    assert os.stat(world.ctl.undo_path).st_mode & 0o777 == 0o600
+
+    # Again: nothing to do, and the record still says what was there before the first time.
+    _, report = world.ctl.json("apply", "--direct")
+    assert not report["steps"] and world.ctl.undo() == undo
+
+    _, report = world.ctl.json("restore", "--direct", "--dry-run")
+    assert report["steps"] and world.ctl.undo() == undo and alone(one, plain)
+    _, report = world.ctl.json("restore", "--direct")
+    assert report["ok"] and report["steps"]
+    after = look(one, plain)
+    assert {k: after[k] for k in before if k in after} == {k: v for k, v in before.items() if k in after}
+    assert one.qmp("query-iothreads") == polling
+    assert not world.ctl.undo()["entries"]
+
+
+def test_direct_is_refused_while_vbmqd_runs(world):
+    world.guest("one")
+    vbmqd = world.vbmqd(wait=False)
+    for verb in ("apply", "restore"):
+        assert "vbmqd is running" in world.ctl.run(verb, "--direct", ok=(1,)).stderr
+    assert not os.path.exists(world.ctl.undo_path)
+    vbmqd.wait_verdict("ok", timeout=LIMIT)
+    world.ctl.run("verify")
+    assert world.ctl.json("verify", "--direct", ok=(0, 5))[1]["schema"] == "vbmq-report/1"
+
+
+@pytest.mark.parametrize("direct", [True, False], ids=["direct", "bus"])
+def test_a_plan_that_is_out_of_date_is_refused(world, direct):
+    """The plan of before is not applied to the state of now, by nobody; and nothing is applied in its place."""
+    how = ["--direct"] if direct else []
+    one = world.guest("one")
+    if not direct:
+        vbmqd = world.vbmqd(mode="observe", wait=False)
+        vbmqd.wait_verdict("drift", timeout=LIMIT)
+    _, plan = world.ctl.json("plan", *how)
+    assert plan["steps"]
+    report = world.ctl.json("apply", *how, "--plan", plan["plan_id"], "--dry-run")[1]
+    assert report["plan_id"] == plan["plan_id"]
+    one.virsh("emulatorpin", min(ALL), "--live")
+    before = look(one)
+    done = world.ctl.run("apply", *how, "--plan", plan["plan_id"], ok=(1,))
+    assert "the state has moved" in done.stderr and not done.stdout, done
+    assert look(one) == before
+    _, plan = world.ctl.json("plan", *how)
+    report = world.ctl.json("apply", *how, "--plan", plan["plan_id"])[1]
+    assert report["ok"] and set(alone(one)) == {("one", "iothread1")}
+
+
+def test_a_capture_plans_the_same_anywhere(world, tmp_path):
+    """The snapshot of a real host gives the same plan id, offline, as that host's own plan."""
+    world.guest("one")
+    file = tmp_path / "s.json"
+    world.ctl.run("capture", "--direct", "-o", str(file))
+    _, plan = world.ctl.json("plan", "--direct")
+    done = world.ctl.run("plan", "--json", "--snapshot", str(file))
+    assert json.loads(done.stdout)["plan_id"] == plan["plan_id"]
+    assert json.loads(done.stdout)["steps"] == plan["steps"]
