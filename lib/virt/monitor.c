@@ -7,6 +7,7 @@
  */
 
 #include "virt/private.h"
+#include "virt/read.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -112,7 +113,35 @@ struct vbmq_virt_instance *vbmq_virt_instance(struct vbmq_virt *v, const char *u
 	free(i->threads);
 	i->threads = NULL;
 	i->n_threads = 0;
+	i->memory_until_ms = 0;
 	return i;
+}
+
+void vbmq_virt_note_memory(struct vbmq_virt *v, const struct vbmq_domain *d, uint64_t until_ms)
+{
+	struct vbmq_virt_instance *i;
+
+	pthread_mutex_lock(&v->lock);
+	i = vbmq_virt_instance(v, d->uuid, d->id, true);
+	if (i) {
+		i->memory_nodes = d->memory_nodes;
+		i->memory_until_ms = until_ms;
+	}
+	pthread_mutex_unlock(&v->lock);
+}
+
+bool vbmq_virt_recall_memory(struct vbmq_virt *v, struct vbmq_domain *d, uint64_t now_ms)
+{
+	const struct vbmq_virt_instance *i;
+	bool known;
+
+	pthread_mutex_lock(&v->lock);
+	i = vbmq_virt_instance(v, d->uuid, d->id, false);
+	known = i && now_ms < i->memory_until_ms;
+	if (known)
+		d->memory_nodes = i->memory_nodes;
+	pthread_mutex_unlock(&v->lock);
+	return known;
 }
 
 void vbmq_virt_instances_free(struct vbmq_virt_instance *list)

@@ -37,6 +37,8 @@ struct vbmq_virt_instance {
 	char *xml; /* the live XML as last read: it cannot be had while the monitor hangs; owned */
 	struct vbmq_virt_thread *threads;
 	size_t n_threads;
+	struct vbmq_cpuset memory_nodes; /* vbmq_virt_note_memory() */
+	uint64_t memory_until_ms; /* 0: not noted */
 	struct vbmq_virt_instance *next;
 };
 

@@ -12,6 +12,14 @@
 int vbmq_virt_read_domain(struct vbmq_virt *v, const char *name_or_uuid, struct vbmq_domain **ret,
 			  struct vbmq_err *ret_metadata_err, struct vbmq_err *err);
 
+/*
+ * Where the memory of a running instance lies costs a walk over all of it to find out, so lib/capture leaves it here with the
+ * time up to which it need not look again (CLOCK_MONOTONIC, ms). recall: false when nothing is noted for this instance or its
+ * time is over. No memory: it is not noted.
+ */
+void vbmq_virt_note_memory(struct vbmq_virt *v, const struct vbmq_domain *d, uint64_t until_ms);
+bool vbmq_virt_recall_memory(struct vbmq_virt *v, struct vbmq_domain *d, uint64_t now_ms);
+
 /* XML texts; caller frees. inactive: the persistent configuration. */
 int vbmq_virt_domain_xml(struct vbmq_virt *v, const char *name_or_uuid, bool inactive, char **ret,
 			 struct vbmq_err *err);
