@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "host/process.h"
+#include "util/array.h"
 #include "util/cleanup.h"
 #include "util/err.h"
 #include "util/file.h"
@@ -74,6 +75,27 @@ static bool parse_name(const char *name, const char *prefix, char end, uint32_t 
 	return vbmq_parse_u32(number, 0, UINT32_MAX, ret) == 0;
 }
 
+/* The domain's entry for a thread; made when not even XML was to be had. */
+static struct vbmq_thread *entry(struct vbmq_domain *d, enum vbmq_thread_kind kind, uint32_t id)
+{
+	struct vbmq_thread *t;
+
+	for (size_t k = 0; k < d->n_threads; k++) {
+		if (d->threads[k].kind == kind && d->threads[k].id == id)
+			return &d->threads[k];
+	}
+	t = vbmq_array_add(d->threads, d->n_threads, VBMQ_TASKS_MAX);
+	if (!t)
+		return NULL;
+	t->kind = kind;
+	t->id = id;
+	t->polling.max_ns = UINT64_MAX;
+	t->polling.mode = VBMQ_POLL_UNSAID;
+	if (kind == VBMQ_THREAD_VCPU && id >= d->n_vcpus)
+		d->n_vcpus = id + 1;
+	return t;
+}
+
 int vbmq_orphan_find(struct vbmq_domain *d, struct vbmq_err *err)
 {
 	_cleanup_free_ struct vbmq_task *tasks = NULL;
@@ -90,17 +112,19 @@ int vbmq_orphan_find(struct vbmq_domain *d, struct vbmq_err *err)
 	for (size_t i = 0; i < n; i++) {
 		uint32_t id;
 		enum vbmq_thread_kind kind;
+		struct vbmq_thread *t;
 
-		if (parse_name(tasks[i].name, "CPU ", '/', &id))
+		/* Names are QEMU's to choose: numbers that cannot be are not believed. */
+		if (parse_name(tasks[i].name, "CPU ", '/', &id) && id < VBMQ_VCPUS_MAX)
 			kind = VBMQ_THREAD_VCPU;
-		else if (parse_name(tasks[i].name, "IO iothread", '\0', &id))
+		else if (parse_name(tasks[i].name, "IO iothread", '\0', &id) && id > 0 && id < VBMQ_CPUS_MAX)
 			kind = VBMQ_THREAD_IOTHREAD;
 		else
 			continue;
-		for (size_t k = 0; k < d->n_threads; k++) {
-			if (d->threads[k].kind == kind && d->threads[k].id == id)
-				d->threads[k].tid = tasks[i].tid;
-		}
+		t = entry(d, kind, id);
+		if (!t)
+			return vbmq_err_oom(err);
+		t->tid = tasks[i].tid;
 	}
 	return 0;
 }

@@ -8,7 +8,7 @@
  *     and holds the domain's job all the time;
  *   - calls that need the job but not the monitor (all pinning) work at once if nobody holds the job; behind a hung call
  *     they fail after 30 s with "cannot acquire state change lock" (VIR_ERR_OPERATION_TIMEOUT);
- *   - live XML takes the job, too; state, id, name and the persistent XML do not and always work;
+ *   - XML takes the job, too, of a running domain also the persistent one; state, id and name do not and always work;
  *   - when QEMU goes on, the hung call ends normally.
  * A call cannot be taken back. So each runs in a thread of its own; whoever waits gives up after the limit and leaves the
  * thread behind with everything it owns (which is why jobs hold copies and references, never the caller's memory). It ends

@@ -15,8 +15,8 @@
  *
  * Each line is a job with a time limit of its own (call.c), the QMP ones together one. When XML or monitor do not come in time
  * the domain is not responsive; what was heard last of this instance (XML, thread ids, capabilities) then stands in: its
- * threads still occupy CPUs, and a planner that did not know where would put others there. With nothing heard yet the
- * persistent configuration has to tell what the domain consists of.
+ * threads still occupy CPUs, and a planner that did not know where would put others there. With nothing heard yet it is just
+ * said that the domain is there (the persistent configuration cannot tell more: libvirt takes the job for it, too).
  *
  * Drivers other than QEMU (test:///), and read-only connections, have no monitor: XML alone, no capability.
  */
@@ -30,6 +30,7 @@
 
 #include "codec/domxml.h"
 #include "codec/qmp_reply.h"
+#include "util/array.h"
 #include "util/cleanup.h"
 #include "util/strbuf.h"
 #include "virt/xml.h"
@@ -419,23 +420,37 @@ static bool hangs(int r)
 	return r == -ETIMEDOUT || r == -EBUSY;
 }
 
-/* The XML, or what stands in for it when the domain hangs: then *ret_hangs, and *ret_live tells which XML it is. */
-static int get_xml(struct vbmq_virt *v, const struct vbmq_virt_facts *facts, char **ret, bool *ret_live,
-		   bool *ret_hangs, struct vbmq_err *err)
+/* The XML, or what stands in for it when the domain hangs: what was read last, or NULL. */
+static int get_xml(struct vbmq_virt *v, const struct vbmq_virt_facts *facts, char **ret, bool *ret_hangs,
+		   struct vbmq_err *err)
 {
 	struct vbmq_err why = VBMQ_ERR_INIT;
 	int r = vbmq_virt_xml_text(v, facts, 0, ret, &why);
 
-	*ret_live = facts->id >= 0;
 	*ret_hangs = facts->id >= 0 && hangs(r);
 	if (*ret_hangs) {
 		*ret = recall_xml(v, facts);
-		if (*ret)
-			return 0;
-		*ret_live = false;
-		r = vbmq_virt_xml_text(v, facts, VIR_DOMAIN_XML_INACTIVE, ret, &why);
+		return 0;
 	}
 	return r < 0 ? vbmq_err_set(err, r, "%s", why.text) : 0;
+}
+
+/* A domain that hangs and was never read: nothing but that it is there. Its threads are for lib/capture to find. */
+static int bare_domain(const struct vbmq_virt_facts *facts, struct vbmq_domain **ret, struct vbmq_err *err)
+{
+	_cleanup_(vbmq_domain_freep) struct vbmq_domain *d = vbmq_domain_new();
+	struct vbmq_thread *emulator = d ? vbmq_array_add(d->threads, d->n_threads, 1) : NULL;
+
+	if (!emulator)
+		return vbmq_err_oom(err);
+	emulator->kind = VBMQ_THREAD_EMULATOR;
+	d->name = strdup(facts->name);
+	if (!d->name)
+		return vbmq_err_oom(err);
+	memcpy(d->uuid, facts->uuid, sizeof(d->uuid));
+	d->n_vcpus = 1;
+	*ret = VBMQ_STEAL(d);
+	return 0;
 }
 
 int vbmq_virt_read_domain(struct vbmq_virt *v, const char *name_or_uuid, struct vbmq_domain **ret,
@@ -445,14 +460,16 @@ int vbmq_virt_read_domain(struct vbmq_virt *v, const char *name_or_uuid, struct 
 	_cleanup_(vbmq_domain_freep) struct vbmq_domain *d = NULL;
 	_cleanup_free_ char *xml = NULL;
 	struct vbmq_virt_facts facts;
-	bool live = false, hung = false;
+	bool hung = false;
 	int r;
 
 	r = vbmq_virt_look(v, name_or_uuid, &facts, err);
 	if (r == 0)
-		r = get_xml(v, &facts, &xml, &live, &hung, err);
-	if (r == 0)
-		r = vbmq_domxml_parse_lenient(name_or_uuid, xml, strlen(xml), live, &d, &metadata, err);
+		r = get_xml(v, &facts, &xml, &hung, err);
+	if (r == 0 && xml)
+		r = vbmq_domxml_parse_lenient(name_or_uuid, xml, strlen(xml), facts.id >= 0, &d, &metadata, err);
+	else if (r == 0)
+		r = bare_domain(&facts, &d, err);
 	if (r < 0)
 		return r;
 	d->id = facts.id;

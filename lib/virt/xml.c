@@ -3,6 +3,7 @@
 #include "virt/xml.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,6 +71,7 @@ static void look_work(struct vbmq_call *call)
 		return;
 	}
 	job->facts.id = (int32_t)virDomainGetID(dom);
+	(void)snprintf(job->facts.name, sizeof(job->facts.name), "%s", virDomainGetName(dom));
 	if (job->facts.state == VIR_DOMAIN_SHUTOFF)
 		job->facts.id = -1; /* it stopped between the two */
 }
@@ -102,9 +104,8 @@ static void text_work(struct vbmq_call *call)
 int vbmq_virt_xml_text(struct vbmq_virt *v, const struct vbmq_virt_facts *facts, unsigned flags, char **ret,
 		       struct vbmq_err *err)
 {
-	bool may_wait = facts->id >= 0 && !(flags & VIR_DOMAIN_XML_INACTIVE);
 	struct xml_job *job;
-	int r = run(v, may_wait ? facts->uuid : NULL, facts->uuid, flags, text_work, &job, err);
+	int r = run(v, facts->id >= 0 ? facts->uuid : NULL, facts->uuid, flags, text_work, &job, err);
 
 	if (r < 0)
 		return r;

@@ -7,6 +7,7 @@
 
 struct vbmq_virt_facts {
 	char uuid[37];
+	char name[VBMQ_NAME_MAX + 1];
 	int32_t id; /* -1: not running */
 	int state; /* VIR_DOMAIN_RUNNING, ... */
 };
@@ -14,7 +15,7 @@ struct vbmq_virt_facts {
 /* No job, no monitor: always answers. */
 int vbmq_virt_look(struct vbmq_virt *v, const char *name_or_uuid, struct vbmq_virt_facts *ret, struct vbmq_err *err);
 
-/* Text for flags (VIR_DOMAIN_XML_...); live XML takes the domain's job, so it is not to be had (-ETIMEDOUT, -EBUSY) while
+/* Text for flags (VIR_DOMAIN_XML_...); that of a running domain takes its job, so it is not to be had (-ETIMEDOUT, -EBUSY) while
  * anybody waits for the monitor. Caller frees. */
 int vbmq_virt_xml_text(struct vbmq_virt *v, const struct vbmq_virt_facts *facts, unsigned flags, char **ret,
 		       struct vbmq_err *err);

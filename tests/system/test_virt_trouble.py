@@ -4,6 +4,7 @@
 import errno
 import os
 import signal
+import subprocess
 
 import pytest
 
@@ -156,3 +157,40 @@ def test_close_while_a_call_hangs(lv):
         assert act.ok("domain", "hung")["responsive"] is False
         assert act.close(LIMIT_MS / 1000 * 2 + 10) == 0
     os.kill(g.pid, signal.SIGCONT)
+
+
+def answers(lv, name):
+    dump = subprocess.Popen(["virsh", "-c", lv.uri, "dumpxml", "--inactive", name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        return dump.wait(2) == 0
+    except subprocess.TimeoutExpired:
+        return False
+    finally:
+        dump.kill()
+        dump.wait()
+
+
+def test_stopped_qemu_that_another_client_waits_for(lv):
+    """Somebody's domstats holds the job of a guest nobody of us has read: not even its persistent XML is to be had then."""
+    hung = lv.guest("hung", vcpus=2, iothreads=1)
+    lv.guest("fine", iothreads=1)
+    truth = {name: t.tid for name, t in hung.threads().items()}
+    os.kill(hung.pid, signal.SIGSTOP)
+    other = subprocess.Popen(["virsh", "-c", lv.uri, "domstats", "hung"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: not answers(lv, "hung"), 10, "domstats to hold the job")
+        with Actctl(lv.uri, LIMIT_MS) as act:
+            for _ in range(2):
+                answer = act.ok("capture")
+                assert answer["ms"] < 2 * LIMIT_MS + SLACK_MS
+                domains = {d["name"]: d for d in answer["snapshot"]["domains"]}
+                assert domains["fine"]["responsive"] is True
+                if not domains["hung"]["responsive"]:
+                    seen = {(t["kind"], t["id"]): t["tid"] for t in domains["hung"]["threads"]}
+                    assert seen[("iothread", 1)] == truth["iothread1"] and seen[("vcpu", 1)] == truth["vcpu1"]
+            assert domains["hung"]["responsive"] is False
+            act.ok("hold", "fine")
+            assert act.ok("pin", "iothread", 1, "0")["cpus"] == "0"
+    finally:
+        os.kill(hung.pid, signal.SIGCONT)
+        other.wait()
