@@ -65,10 +65,10 @@ class World:
         if not names:
             return
         pids = [guest.pid for guest in lv.guests.values()]
-        lv.virsh("; ".join(f"undefine --nvram {name}" for name in names), check=False)
         for pid in filter(None, pids):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        lv.virsh("; ".join(f"undefine --nvram {name}" for name in names), check=False)
         wait_for(lambda: not set(lv.virsh("list", "--all", "--name").split()) & set(names), 60, "all guests to be gone")
         lv.guests.clear()
 
