@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * Domain XML. First byte: live or not, lenient or not. What is accepted keeps the limits of the model, fits into a
- * snapshot (as far as its ids are consistent), and is written back to XML that is accepted again.
+ * Domain XML. First byte: bit 0 live, bit 1 lenient, bit 2 configure with a queue map. What is accepted keeps the limits of
+ * the model, fits into a snapshot (as far as its ids are consistent), can be planned, and what configure makes of it is
+ * accepted, planned and configured again without a further change.
  */
 #include <string.h>
 
 #include "codec/domxml.h"
 #include "codec/json_snapshot.h"
+#include "core/planner.h"
 #include "core/snapshot.h"
 #include "fuzz.h"
+#include "gen.h"
 #include "util/cleanup.h"
 
 static void check_domain(const struct vbmq_domain *d)
@@ -34,25 +37,8 @@ static void check_domain(const struct vbmq_domain *d)
 	}
 }
 
-static struct vbmq_host *small_host(void)
-{
-	struct vbmq_host *h = vbmq_host_new();
-
-	FUZZ_ASSERT(h);
-	h->online = h->allowed = vbmq_cpuset_of(0);
-	h->cores = calloc(1, sizeof(*h->cores));
-	h->l3s = calloc(1, sizeof(*h->l3s));
-	h->nodes = calloc(1, sizeof(*h->nodes));
-	FUZZ_ASSERT(h->cores && h->l3s && h->nodes);
-	h->n_cores = h->n_l3s = h->n_nodes = 1;
-	h->cores[0].cpus = h->l3s[0].cpus = h->nodes[0].cpus = vbmq_cpuset_of(0);
-	h->cores[0].kind = -1;
-	FUZZ_ASSERT(vbmq_host_finish(h, NULL) == 0);
-	return h;
-}
-
-/* Takes d. A snapshot may refuse it, but what it takes is a document that reads back. */
-static void put_into_snapshot(struct vbmq_domain *d)
+/* Takes d. A snapshot may refuse it (NULL), but what it takes is a document that reads back. */
+static struct vbmq_snapshot *put_into_snapshot(struct vbmq_domain *d)
 {
 	struct vbmq_snapshot *s = vbmq_snapshot_new(), *back = NULL;
 	_cleanup_free_ char *out = NULL;
@@ -60,38 +46,67 @@ static void put_into_snapshot(struct vbmq_domain *d)
 	int r;
 
 	FUZZ_ASSERT(s);
-	s->host = small_host();
+	s->host = gen_regular_host(2, 1, 4, 2);
 	r = vbmq_snapshot_add(s, d, &err);
 	if (r == 0)
 		r = vbmq_snapshot_finish(s, &err);
 	fuzz_check_err(r, &err);
-	if (r == 0) {
-		FUZZ_ASSERT(vbmq_snapshot_format(s, false, &out, &err) == 0);
-		if (vbmq_snapshot_parse("again.json", out, strlen(out), &back, &err) < 0) {
-			fprintf(stderr, "%s\n%s\n", err.text, out);
-			abort();
-		}
+	if (r < 0)
+		return vbmq_snapshot_free(s);
+	FUZZ_ASSERT(vbmq_snapshot_format(s, false, &out, &err) == 0);
+	if (vbmq_snapshot_parse("again.json", out, strlen(out), &back, &err) < 0) {
+		fprintf(stderr, "%s\n%s\n", err.text, out);
+		abort();
 	}
 	vbmq_snapshot_free(back);
-	vbmq_snapshot_free(s);
+	return s;
 }
 
-static void configure(const char *xml, size_t len, bool live)
+/* As 'vbmqctl configure' does it. NULL: the XML or its snapshot is refused. */
+static char *configure(const char *xml, size_t len, bool with_map)
 {
-	_cleanup_free_ char *out = NULL, *again = NULL;
-	struct vbmq_wish wish = VBMQ_WISH_INIT;
 	struct vbmq_err err = VBMQ_ERR_INIT;
+	struct vbmq_placement *placement = NULL;
 	struct vbmq_domain *d = NULL;
-	int r = vbmq_domxml_configure("fuzz.xml", xml, len, NULL, &wish, true, &out, &err);
+	struct vbmq_snapshot *s;
+	struct vbmq_policy policy;
+	struct vbmq_wish wish;
+	char *out = NULL;
+	int r;
 
+	if (vbmq_domxml_parse("fuzz.xml", xml, len, false, &d, &err) < 0)
+		return NULL;
+	d->caps.bits = VBMQ_CAP_PIN | VBMQ_CAP_POLLING | VBMQ_CAP_ADD_IOTHREAD | (with_map ? VBMQ_CAP_COLD_MAP : 0);
+	s = put_into_snapshot(d);
+	if (!s)
+		return NULL;
+	vbmq_policy_init(&policy);
+	policy.manage_by_default = true;
+	FUZZ_ASSERT(vbmq_policy_merge(&policy, &s->domains[0]->wish, &wish) == 0);
+	r = vbmq_planner_run(s, &policy, &placement, &err);
 	fuzz_check_err(r, &err);
-	if (r < 0)
+	FUZZ_ASSERT(r == 0);
+	r = vbmq_domxml_configure("fuzz.xml", xml, len, &placement->domains[0], &wish, with_map, &out, &err);
+	fuzz_check_err(r, &err);
+	FUZZ_ASSERT((r == 0) == (out != NULL));
+	vbmq_placement_free(placement);
+	vbmq_wish_done(&wish);
+	vbmq_policy_done(&policy);
+	vbmq_snapshot_free(s);
+	return out;
+}
+
+static void check_configure(const char *xml, size_t len, bool with_map)
+{
+	_cleanup_free_ char *out = configure(xml, len, with_map), *again = NULL;
+
+	if (!out)
 		return;
-	FUZZ_ASSERT(vbmq_domxml_configure("again.xml", out, strlen(out), NULL, &wish, true, &again, &err) == 0);
-	FUZZ_ASSERT(strcmp(out, again) == 0);
-	FUZZ_ASSERT(vbmq_domxml_parse("again.xml", out, strlen(out), live, &d, &err) == 0);
-	check_domain(d);
-	vbmq_domain_free(d);
+	again = configure(out, strlen(out), with_map);
+	if (!again || strcmp(out, again) != 0) {
+		fprintf(stderr, "configured:\n%s\nand again:\n%s\n", out, again ? again : "refused");
+		abort();
+	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -116,8 +131,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	}
 	check_domain(d);
-	put_into_snapshot(d);
-	if (metadata.code == 0)
-		configure(xml, size, live);
+	vbmq_snapshot_free(put_into_snapshot(d));
+	check_configure(xml, size, data[0] & 4);
 	return 0;
 }
