@@ -20,6 +20,8 @@
 #include "util/parse.h"
 #include "virt/connection.h"
 
+#define PATIENCE_MS 30000u /* for one libvirt call: here a person waits, who can interrupt */
+
 VBMQ_DEFINE_CLEANUP(struct vbmq_snapshot *, vbmq_snapshot_free);
 VBMQ_DEFINE_CLEANUP(struct vbmq_domain *, vbmq_domain_free);
 VBMQ_DEFINE_CLEANUP(struct vbmq_undo *, vbmq_undo_free);
@@ -175,6 +177,7 @@ int cli_direct_open(const struct cli *cli, struct vbmq_virt **ret)
 
 	if (vbmq_virt_open(cli->uri ? cli->uri : "qemu:///system", false, NULL, NULL, ret, &err) < 0)
 		return cli_fail(CLI_FAILED, &err);
+	vbmq_virt_set_timeout(*ret, PATIENCE_MS);
 	return 0;
 }
 

@@ -17,7 +17,7 @@
  * together); the next cycle of our own then waits until "debounce" after the end of the last one, so a storm of events
  * costs one cycle per debounce. The recheck timer wants a survey, so whatever event got lost costs a delay and nothing else.
  *
- * A read that takes long must not hold up the others: once nothing has come back for PATIENCE_MS, the cycle goes on without
+ * A read that takes long must not hold up the others: once nothing has come back for a tenth of call-timeout, the cycle goes on without
  * the slow ones, which count as not answering (the planner leaves such a domain alone and keeps off its cores). For a
  * domain that was never read there is nothing to keep off, so it is given longer. When a slow read comes back after all, it wants a new cycle; when its call-timeout passes, the domain is unresponsive until
  * the hung call returns. Domains whose read or apply failed are tried again with exponential back-off up to retry-max; until then
@@ -37,8 +37,8 @@
 #include "util/cleanup.h"
 
 #define SETTLE_MS 1u
-#define PATIENCE_MS 1000u
-#define PATIENCE_UNSEEN_MS 4000u
+#define PATIENCE_SHARE 10u /* of call-timeout: 1 s; four times that for a domain that was never read */
+#define PATIENCE_UNSEEN 4u
 
 static void survey_step(struct vbmqd_manager *m);
 static void read_step(struct vbmqd_manager *m);
@@ -356,12 +356,15 @@ static void survey_step(struct vbmqd_manager *m)
 
 static void arm_patience(struct vbmqd_manager *m)
 {
-	uint64_t ms = PATIENCE_MS;
+	uint64_t ms = m->conf.call_timeout_ms / PATIENCE_SHARE;
+	bool unseen = false;
 
 	for (size_t i = 0; i < m->domains.n; i++) {
 		if (m->domains.items[i]->state == VBMQD_DOMAIN_READING && !m->domains.items[i]->seen)
-			ms = PATIENCE_UNSEEN_MS;
+			unseen = true;
 	}
+	if (unseen)
+		ms *= PATIENCE_UNSEEN;
 	sd_event_source_set_time(m->patience_timer, vbmqd_now() + ms * 1000u);
 	sd_event_source_set_enabled(m->patience_timer, SD_EVENT_ONESHOT);
 }

@@ -30,6 +30,7 @@ static json_t *threads_new(struct vbmq_json_writer *w, const struct vbmq_domain 
 			vbmq_json_put_cpus(w, o, "pin", &t->pin);
 		if (t->held)
 			vbmq_json_put_cpus(w, o, "applied", &t->applied);
+		vbmq_json_put_true(w, o, "own", t->held && t->own);
 		vbmq_json_put_true(w, o, "added", t->added);
 		if (t->kind == VBMQ_THREAD_IOTHREAD && t->polling.max_ns != POLLING_UNKNOWN)
 			vbmq_json_put_polling(w, o, "polling", &t->polling);
@@ -108,6 +109,7 @@ static void read_thread(struct vbmq_json *v, struct vbmq_thread *t)
 	vbmq_json_opt_cpus(v, "affinity", true, &t->affinity);
 	t->has_pin = vbmq_json_opt_cpus(v, "pin", false, &t->pin);
 	t->held = vbmq_json_opt_cpus(v, "applied", true, &t->applied);
+	t->own = vbmq_json_opt_bool(v, "own", false) && t->held;
 	t->added = vbmq_json_opt_bool(v, "added", false);
 	t->polling = (struct vbmq_polling){ .max_ns = POLLING_UNKNOWN, .mode = VBMQ_POLL_UNSAID };
 	polling = vbmq_json_opt(v, "polling");

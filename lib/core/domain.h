@@ -46,6 +46,7 @@ struct vbmq_thread {
 	bool held; /* we set its affinity before, and the undo record knows what was before: then pin and
 	                               * has_pin tell what the owner had, not what we wrote */
 	struct vbmq_cpuset applied; /* what we set last; with held. affinity != applied is drift */
+	bool own; /* with held: applied is a place of its own, nobody else may be there */
 	bool added; /* I/O thread that we added at run time */
 	struct vbmq_polling polling; /* I/O threads; max_ns UINT64_MAX: not known */
 	bool polling_held; /* we set its polling before, and the undo record knows what was before: */

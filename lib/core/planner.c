@@ -194,6 +194,14 @@ static void set_polling(const struct vbmq_pl *pl, const struct vbmq_pl_domain *d
 		p->polling.mode = dedicated ? VBMQ_POLL_DEDICATED : VBMQ_POLL_ADAPTIVE;
 }
 
+/* See keep_places() in planner_model.c. */
+static bool keeps_place(const struct vbmq_pl *pl, const struct vbmq_pl_domain *d, const struct vbmq_pl_thread *t)
+{
+	return d->running && !d->d->responsive && t->was && t->was->held && t->was->own &&
+	       vbmq_cpuset_equal(&t->was->affinity, &t->was->applied) &&
+	       vbmq_cpuset_is_subset(&t->cpus, &pl->held_places);
+}
+
 static int build_threads(const struct vbmq_pl *pl, const struct vbmq_pl_domain *d, struct vbmq_place_domain *p)
 {
 	p->threads = calloc(d->n_threads + 1, sizeof(*p->threads));
@@ -209,7 +217,7 @@ static int build_threads(const struct vbmq_pl *pl, const struct vbmq_pl_domain *
 		to->kind = t->kind;
 		to->id = t->id;
 		to->cpus = t->cpus;
-		to->exclusive = t->unit != VBMQ_PL_NONE;
+		to->exclusive = t->unit != VBMQ_PL_NONE || keeps_place(pl, d, t);
 		to->planned = t->role != VBMQ_PL_FIXED;
 		to->to_add = !t->was;
 		to->to_remove = t->kind == VBMQ_THREAD_IOTHREAD && t->was && t->was->added && d->managed &&

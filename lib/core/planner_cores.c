@@ -47,9 +47,10 @@ static size_t usual_pack(const struct vbmq_pl *pl)
 void vbmq_pl_cores_init(struct vbmq_pl *pl)
 {
 	const struct vbmq_host *h = pl->host;
-	struct vbmq_cpuset gone = taken(pl);
+	struct vbmq_cpuset gone = taken(pl), kept = vbmq_host_whole_cores(pl->host, &pl->held_places);
 	size_t n_usable = 0, n_shareable = 0, min = pl->policy->shared_min_cores;
 
+	gone = vbmq_cpuset_or(&gone, &kept);
 	pl->cpu_ok = vbmq_cpuset_andnot(&h->usable, &gone);
 	pl->cpu_ok = vbmq_cpuset_andnot(&pl->cpu_ok, &pl->policy->reserved);
 	if (!vbmq_cpuset_is_empty(&pl->policy->dedicated))
@@ -62,7 +63,7 @@ void vbmq_pl_cores_init(struct vbmq_pl *pl)
 		n_usable++;
 		if (vbmq_cpuset_intersects(&usable, &pl->base))
 			n_shareable++;
-		else
+		else if (!vbmq_cpuset_intersects(&usable, &kept))
 			vbmq_cpuset_add(&pl->isolated, c);
 		if (vbmq_cpuset_is_subset(&usable, &pl->cpu_ok))
 			vbmq_cpuset_add(&pl->whole_ok, c);

@@ -108,6 +108,8 @@ struct vbmq_pl {
 	uint32_t everywhere; /* the set of all usable CPUs */
 
 	/* the pool (planner_cores.c); sets of core indexes unless they say CPU */
+	struct vbmq_cpuset
+		held_places; /* places of their own that threads of guests which do not answer have: nobody else's */
 	struct vbmq_cpuset base; /* CPUs that are shared when nothing is dedicated */
 	struct vbmq_cpuset cpu_ok; /* CPUs that may be dedicated */
 	struct vbmq_cpuset whole_ok; /* cores that may be dedicated whole */

@@ -210,6 +210,40 @@ static int init_domain(struct vbmq_pl *pl, struct vbmq_pl_domain *d, const struc
 	return vbmq_pl_want(pl, d);
 }
 
+/* The room of a thread that has a place of its own: its CPUs, or their whole cores. */
+static struct vbmq_cpuset room_of(const struct vbmq_pl *pl, const struct vbmq_thread *t, const struct vbmq_wish *wish)
+{
+	if (t->kind == VBMQ_THREAD_IOTHREAD && wish->exclusive == VBMQ_EXCLUSIVE_CPU)
+		return t->applied;
+	return vbmq_host_whole_cores(pl->host, &t->applied);
+}
+
+/* A guest that does not answer cannot be planned; what we gave its threads for themselves stays theirs, unless the shared
+ * set would have nothing left. */
+static int keep_places(struct vbmq_pl *pl, const struct vbmq_domain *d)
+{
+	struct vbmq_wish wish;
+
+	if (d->responsive || d->state == VBMQ_DOMAIN_SHUTOFF)
+		return 0;
+	if (vbmq_policy_merge(pl->policy, &d->wish, &wish) < 0)
+		return -ENOMEM;
+	for (size_t i = 0; i < d->n_threads; i++) {
+		struct vbmq_cpuset room, left;
+
+		if (!d->threads[i].held || !d->threads[i].own)
+			continue;
+		room = room_of(pl, &d->threads[i], &wish);
+		left = vbmq_cpuset_andnot(&pl->base, &room);
+		if (vbmq_cpuset_is_empty(&left))
+			continue;
+		pl->base = left;
+		pl->held_places = vbmq_cpuset_or(&pl->held_places, &room);
+	}
+	vbmq_wish_done(&wish);
+	return 0;
+}
+
 int vbmq_pl_init(struct vbmq_pl *pl, const struct vbmq_snapshot *snapshot, const struct vbmq_policy *policy,
 		 struct vbmq_err *err)
 {
@@ -222,6 +256,9 @@ int vbmq_pl_init(struct vbmq_pl *pl, const struct vbmq_snapshot *snapshot, const
 	pl->base = vbmq_cpuset_andnot(&h->usable, &h->isolated);
 	if (vbmq_cpuset_is_empty(&pl->base))
 		pl->base = h->usable; /* everything isolated: then nothing is, somebody has to do the work */
+	for (size_t i = 0; i < snapshot->n_domains; i++)
+		if (keep_places(pl, snapshot->domains[i]) < 0)
+			return vbmq_err_oom(err);
 	if (vbmq_pl_set(pl, &h->usable, &pl->everywhere) < 0)
 		return vbmq_err_oom(err);
 	pl->domains = calloc(snapshot->n_domains + 1, sizeof(*pl->domains));

@@ -468,7 +468,7 @@ int vbmq_pl_place(struct vbmq_pl *pl)
 	r = assign_all(p);
 	if (r < 0)
 		return r;
-	pl->dedicated = VBMQ_CPUSET_EMPTY;
+	pl->dedicated = pl->held_places;
 	for (size_t u = 0; u < pl->n_units; u++)
 		vbmq_pl_place_unit(pl, &pl->units[u]);
 	pl->dedicated = vbmq_cpuset_and(&pl->dedicated, &pl->host->usable);

@@ -470,6 +470,7 @@ static void overlay_thread(const struct vbmq_undo *u, const struct vbmq_domain *
 		return;
 	t->held = true;
 	t->applied = e->settled ? e->applied : t->affinity;
+	t->own = e->exclusive && (e->settled || vbmq_cpuset_equal(&t->affinity, &e->applied));
 	t->has_pin = e->had_pin;
 	t->pin = e->pin;
 }

@@ -148,6 +148,7 @@ static struct vbmq_domain *full_domain(void)
 	t = add_thread(d, VBMQ_THREAD_IOTHREAD, 2, "2");
 	t->held = true;
 	t->applied = model_cpus("3");
+	t->own = true;
 	t->added = true;
 	t->polling = (struct vbmq_polling){ 32768, 2, 3, VBMQ_POLL_DEDICATED };
 	t->polling_held = true;

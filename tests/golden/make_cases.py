@@ -233,6 +233,11 @@ def cases():
     left = g("one-socket", "db1", wish=W(enabled=False), iothreads=(1,), disks={"vda": {"map": [1] * 4}})
     left.thread("iothread", 1, affinity="4", applied="4", polling={"max_ns": 1000000, "grow": 1000, "shrink": 1},
                 found_polling={"max_ns": 32768, "grow": 0, "shrink": 0})
+    hung = g("laptop", "hung", wish=W(iothreads=1), caps=PATCHED, iothreads=(1,), disks={"vda": {"map": [1] * 4}}, responsive=False)
+    hung.thread("iothread", 1, affinity="4", applied="4", own=True)
+    for kind, i in [("vcpu", v) for v in range(4)] + [("emulator", 0)]:
+        hung.thread(kind, i, affinity="0-3,6-7", applied="0-3,6-7")
+    yield "hung-keeps-its-core", "laptop", [hung, g("laptop", "late", wish=W(), caps=PATCHED), g("laptop", "plain")], P()
     yield "managed-no-more", "one-socket", [left], P()
 
 

@@ -12,9 +12,11 @@ from vbmqtest.bus import Bus
 from vbmqtest.ctl import Ctl
 from vbmqtest.daemon import Vbmqd
 from vbmqtest.host import core_of
+from vbmqtest.proc import SCALE
 
 PROGRAM = os.environ.get("VBMQ_TEST_VBMQD") or os.path.join(os.environ["VBMQ_BUILD"], "daemon", "vbmqd")
-CONF = "[daemon]\nrecheck={recheck}\nmode={mode}\n[policy]\nshared-min-cores=1\n"
+# A guest that starts is slow to answer on an emulated host; it does not hang.
+CONF = f"[daemon]\ncall-timeout={min(300, int(10 * SCALE))}s\n" + "recheck={recheck}\nmode={mode}\n[policy]\nshared-min-cores=1\n"
 
 
 class World:

@@ -187,3 +187,24 @@ def test_a_guest_that_starts_anew_is_another_one(world):
     vbmqd.wait_verdict("ok", timeout=LIMIT)
     vbmqd.restore()
     assert set(look(one).values()) == {ALL}
+
+
+def test_a_guest_that_hangs_keeps_its_core(world):
+    """What we gave a thread stays its own when its guest cannot be asked: nobody floats there, nobody gets it."""
+    vbmqd = world.vbmqd(recheck="1s")
+    one = world.guest("one")
+    plain = world.lv.guest("plain", disks=0)
+    wait_for(lambda: ("one", "iothread1") in alone(one, plain), 60, "one placed")
+    vbmqd.wait_verdict("ok", timeout=60)
+    own = alone(one, plain)["one", "iothread1"]
+    os.kill(one.pid, signal.SIGSTOP)
+    try:
+        wait_for(lambda: vbmqd.domains()["one"][2] == "unresponsive", 60, "one to be called unresponsive")
+        late = world.lv.guest("late", disks=0)
+        wait_for(lambda: "late" in vbmqd.domains(), 60, "late seen")
+        vbmqd.fresh_plan()
+        vbmqd.wait_state("idle")
+        wait_for(lambda: not any(v & own for v in look(late).values()), 60, "late to be held off it")
+        assert not any(v & own for v in look(plain, late).values()), look(plain, late)
+    finally:
+        os.kill(one.pid, signal.SIGCONT)
