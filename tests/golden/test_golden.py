@@ -124,12 +124,15 @@ def test_order_does_not_matter(name):
     assert plan(json.dumps(snapshot))[1] == plan(text)[1]
 
 
-@pytest.mark.parametrize("name", CASES)
+def has_threads(name):
+    """Described domains have none that could be moved."""
+    return '"shutoff"' not in (HERE / "cases" / name / "snapshot.json").read_text()
+
+
+@pytest.mark.parametrize("name", filter(has_threads, CASES))
 def test_applied_plan_needs_no_steps(name):
     """Put every thread where the plan wants it: the next plan has nothing to do and the same placement."""
     snapshot = json.loads((HERE / "cases" / name / "snapshot.json").read_text())
-    if any(d["state"] == "shutoff" for d in snapshot["domains"]):
-        pytest.skip("described domains have no threads to move")
     doc = json.loads(plan(json.dumps(snapshot))[1])
     for d, p in zip(sorted(snapshot["domains"], key=lambda x: x["name"]), doc["domains"]):
         become(d, p)
