@@ -100,10 +100,11 @@ static void show_patience(const struct cli *cli, const char *method, unsigned ti
 			ticks * (unsigned)(PATIENCE_USEC / 1000000));
 }
 
-static int call_and_wait(const struct cli *cli, sd_bus *bus, sd_bus_message *m, sd_bus_message **ret)
+/* method: the caller's own string; the one inside m moves when the message is sealed. */
+static int call_and_wait(const struct cli *cli, sd_bus *bus, const char *method, sd_bus_message *m,
+			 sd_bus_message **ret)
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *reply = NULL;
-	const char *method = sd_bus_message_get_member(m);
 	struct waiting w = { .reply = NULL };
 	unsigned ticks = 0;
 	int r;
@@ -177,7 +178,7 @@ int cli_bus_document(struct cli *cli, const char *method, const char *argument, 
 	if (r == 0 && argument && sd_bus_message_append(m, "s", argument) < 0)
 		r = cli_failf(CLI_FAILED, "%s: '%s' cannot be sent over the bus", method, argument);
 	if (r == 0)
-		r = call_and_wait(cli, bus, m, &reply);
+		r = call_and_wait(cli, bus, method, m, &reply);
 	return r ? r : read_document(reply, ret_text);
 }
 
@@ -193,7 +194,7 @@ int cli_bus_apply(struct cli *cli, const char *plan_id, bool dry_run, char **ret
 	if (r == 0 && sd_bus_message_append(m, "sa{sv}", plan_id ? plan_id : "", 1, "dry-run", "b", (int)dry_run) < 0)
 		r = cli_failf(CLI_FAILED, "the plan id '%s' cannot be sent over the bus", plan_id ? plan_id : "");
 	if (r == 0)
-		r = call_and_wait(cli, bus, m, &reply);
+		r = call_and_wait(cli, bus, "Apply", m, &reply);
 	return r ? r : read_document(reply, ret_text);
 }
 
@@ -206,7 +207,7 @@ int cli_bus_call(struct cli *cli, const char *method)
 	r = connect_bus(cli, &bus);
 	if (r == 0)
 		r = new_call(bus, method, &m);
-	return r ? r : call_and_wait(cli, bus, m, &reply);
+	return r ? r : call_and_wait(cli, bus, method, m, &reply);
 }
 
 int cli_bus_property(struct cli *cli, const char *property, char **ret)
