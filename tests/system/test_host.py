@@ -68,6 +68,8 @@ def test_the_watcher_sees_what_it_is_for(world):
 def test_shortage_degrades_in_order_and_priority_wins(world):
     """big leaves one core; pair wants two: both of its I/O threads share it. A guest of higher priority takes that core: pair
     goes to the shared set. When it stops, all is as before."""
+    if not world.lv.maps:
+        pytest.skip("libvirt or QEMU here is too old for queue maps")
     vbmqd = world.vbmqd()
     guests, want = [], {}
     if world.spare > 1:

@@ -7,6 +7,7 @@ Any number can run side by side. The machine's own libvirt, if there is one, is 
 import atexit
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -174,6 +175,12 @@ class Libvirtd:
         if check and done.returncode:
             raise VirshError(f"virsh {' '.join(map(str, args))}: {done.stderr.strip()}")
         return done if not check else done.stdout
+
+    @property
+    def maps(self):
+        """Whether a disk's queues can be mapped to several I/O threads in XML: libvirt 10.0 and QEMU 9.0."""
+        versions = dict(re.findall(r"(Using library: libvirt|Running hypervisor: QEMU) (\d+)", self.virsh("version")))
+        return int(versions["Using library: libvirt"]) >= 10 and int(versions["Running hypervisor: QEMU"]) >= 9
 
     def define(self, name, **kw):
         """Defines a guest (keywords of domain_xml) with its disk files; not started."""
