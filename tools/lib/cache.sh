@@ -19,6 +19,8 @@ vbmq_unlock() { exec 8>&-; }
 VBMQ_CHILD=''
 vbmq_tmp() {
 	mkdir -p "$VBMQ_CACHE/tmp"
+	# What a run that was killed outright could not take away.
+	find "$VBMQ_CACHE/tmp" -mindepth 1 -maxdepth 1 -mtime +0 -exec rm -rf --one-file-system {} + 2>/dev/null || true
 	VBMQ_TMP=$(mktemp -d "$VBMQ_CACHE/tmp/${0##*/}.XXXXXX")
 	printf -v "$1" %s "$VBMQ_TMP"
 	trap vbmq_cleanup EXIT
