@@ -60,11 +60,13 @@ def test_beside_the_schema(metadata, name):
 
 
 def need_maps(document):
-    """Schemas before libvirt 10.0 know no queue maps; before 11.2 not on controllers."""
+    """Schemas before libvirt 10.0 know no queue maps; before 11.2 not on controllers. Polling of an I/O thread came with 9.4."""
     common = LIBVIRT.with_name('domaincommon.rng').read_text(encoding='utf-8')
     needed = 'iothreadMapping' if document.find('.//driver/iothreads') is not None else ''
     if needed and common.count(needed) < (3 if document.find('.//controller/driver/iothreads') is not None else 2):
         pytest.skip('the libvirt here is too old for queue maps')
+    if document.find('.//iothreadids/iothread/poll') is not None and '<element name="poll">' not in common:
+        pytest.skip('the libvirt here is too old for polling in <iothreadids> (9.4)')
 
 
 @pytest.mark.parametrize('name', names(CONFIGURED, '*.xml', 10))
