@@ -6,13 +6,14 @@
  * A mover is a planned thread. It sits when it is alone inside one core and is to go elsewhere: until it has left, nobody
  * may come there (blocked CPUs). The order:
  *   1. polling of threads that get no core of their own is put back to adaptive;
- *   2. floating threads shrink to where they will float, less the blocked CPUs: now all places to be are free but for
+ *   2. threads that lose their core to the shared set, and the core with it, spread first: others come to nobody's place;
+ *   3. floating threads shrink to where they will float, less the blocked CPUs: now all places to be are free but for
  *      threads that are on their way to a place of their own;
- *   3. new I/O threads are added (they start where the emulator is, which has shrunk already);
- *   4. exclusive moves, each when its place is free, following the places that become free; a cycle is opened by
+ *   4. new I/O threads are added (they start where the emulator is, which has shrunk already);
+ *   5. exclusive moves, each when its place is free, following the places that become free; a cycle is opened by
  *      parking one of its threads on the shared set;
- *   5. floating threads spread to all of their target;
- *   6. polling of exclusive threads, queue maps, removal.
+ *   6. floating threads spread to all of their target;
+ *   7. polling of exclusive threads, queue maps, removal.
  * All questions are answered by counters per CPU, so the work is proportional to threads times the CPUs of their masks.
  */
 
@@ -178,7 +179,7 @@ static void set_sits(struct walk *w, struct mover *m)
 
 	if (!c0 || !vbmq_cpuset_is_subset(&m->now, &c0->cpus))
 		return;
-	if (m->to->exclusive ? !m->pending : vbmq_cpuset_is_subset(&m->now, &m->to->cpus))
+	if (m->to->exclusive ? !m->pending : vbmq_cpuset_equal(&m->now, &m->to->cpus))
 		return;
 	if (!m->to->exclusive && !m->was->held)
 		return; /* it stands there by accident or by its owner's pin, not on a place we gave it for itself */
@@ -224,7 +225,8 @@ static int shrink(struct walk *w, struct mover *m)
 		return 0;
 	}
 	set_stuck(w, m, false);
-	if (!vbmq_cpuset_is_subset(&m->now, &to) || (vbmq_cpuset_is_empty(&m->now) && m->was)) {
+	if (!vbmq_cpuset_is_subset(&m->now, &to) || (vbmq_cpuset_is_empty(&m->now) && m->was) ||
+	    (!vbmq_cpuset_is_empty(&m->sits) && !vbmq_cpuset_equal(&m->now, &to))) {
 		if (pin(w, m, &to, !vbmq_cpuset_equal(&to, &m->to->cpus)) < 0)
 			return -ENOMEM;
 	}
@@ -238,6 +240,20 @@ static int shrink_all(struct walk *w, bool sitting, bool stuck)
 		struct mover *m = &w->movers[i];
 
 		if (m->to->exclusive || !m->was || m->stuck != stuck || vbmq_cpuset_is_empty(&m->sits) == sitting)
+			continue;
+		if (shrink(w, m) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Who sits where others are to float with it leaves its place by spreading, so that they do not come before it has. */
+static int give_up_places(struct walk *w)
+{
+	for (size_t i = 0; i < w->n_movers; i++) {
+		struct mover *m = &w->movers[i];
+
+		if (m->to->exclusive || vbmq_cpuset_is_empty(&m->sits) || !vbmq_cpuset_is_subset(&m->now, &m->to->cpus))
 			continue;
 		if (shrink(w, m) < 0)
 			return -ENOMEM;
@@ -542,9 +558,9 @@ static int walk_all(struct walk *w)
 	set_areas(w);
 	for (size_t i = 0; i < w->n_movers; i++)
 		set_sits(w, &w->movers[i]);
-	if (set_polling(w, false) < 0 || shrink_all(w, true, false) < 0 || shrink_all(w, false, false) < 0 ||
-	    add_iothreads(w) < 0 || move_exclusive(w) < 0 || spread_all(w) < 0 || set_polling(w, true) < 0 ||
-	    map_queues(w) < 0 || remove_iothreads(w) < 0)
+	if (set_polling(w, false) < 0 || give_up_places(w) < 0 || shrink_all(w, true, false) < 0 ||
+	    shrink_all(w, false, false) < 0 || add_iothreads(w) < 0 || move_exclusive(w) < 0 || spread_all(w) < 0 ||
+	    set_polling(w, true) < 0 || map_queues(w) < 0 || remove_iothreads(w) < 0)
 		return -ENOMEM;
 	return 0;
 }

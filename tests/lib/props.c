@@ -209,6 +209,7 @@ struct actor {
 	struct vbmq_cpuset new_area; /* exclusive: what it is to have */
 	bool arrived;
 	bool held; /* we placed it before */
+	bool alone; /* at the start, inside one core */
 };
 
 struct stage {
@@ -232,6 +233,26 @@ static bool in_one_core(const struct vbmq_host *h, const struct vbmq_cpuset *s)
 	const struct vbmq_core *core = c < 0 ? NULL : vbmq_host_core_of(h, (unsigned)c);
 
 	return core && vbmq_cpuset_is_subset(s, &core->cpus);
+}
+
+/* Its place becomes part of where it will float. It has to leave it by spreading before others come; that shows only where
+ * there is something to spread to at once. */
+static void set_old_area_of_loser(struct stage *st, struct actor *a)
+{
+	struct vbmq_cpuset room = vbmq_cpuset_andnot(&a->to->cpus, &a->now);
+
+	if (!a->alone || !a->held || a->to->exclusive || !vbmq_cpuset_is_subset(&a->now, &a->to->cpus))
+		return;
+	for (size_t i = 0; i < st->n; i++) {
+		struct vbmq_cpuset cores;
+
+		if (!st->actors[i].alone || a == &st->actors[i])
+			continue;
+		cores = vbmq_host_whole_cores(st->s->host, &st->actors[i].now);
+		room = vbmq_cpuset_andnot(&room, &cores);
+	}
+	if (!vbmq_cpuset_is_empty(&room))
+		a->old_area = a->now;
 }
 
 static void set_stage(struct stage *st)
@@ -273,10 +294,12 @@ static void set_stage(struct stage *st)
 		}
 		for (size_t j = 0; j < st->n && alone; j++)
 			alone = j == i || !vbmq_cpuset_intersects(&a->now, &st->actors[j].now);
-		if (alone && !a->arrived &&
-		    (a->to->exclusive || (a->held && !vbmq_cpuset_is_subset(&a->now, &a->to->cpus))))
+		a->alone = alone && !a->arrived;
+		if (a->alone && (a->to->exclusive || (a->held && !vbmq_cpuset_is_subset(&a->now, &a->to->cpus))))
 			a->old_area = a->now;
 	}
+	for (size_t i = 0; i < st->n; i++)
+		set_old_area_of_loser(st, &st->actors[i]);
 }
 
 static const char *step_overlap(struct stage *st, const struct actor *a, const struct vbmq_cpuset *to, bool final)

@@ -72,14 +72,14 @@ def union(affinities):
 
 class Watcher:
     """A thread that samples every QEMU of one Libvirtd, from with until the end of it. Once announce() has said that a thread
-    has a place for itself, that holds until the thread itself is seen elsewhere; meanwhile nobody else may come there. Only a
-    thread that libvirt just started, on all CPUs, is forgiven as long as it was not held off that place before. (I/O
-    threads of one guest are not judged by each other: degrading puts them on one core.)"""
+    has a place for itself, that holds until the thread itself is seen elsewhere, or allowed more than it was (it lost its place);
+    meanwhile nobody else may come there. Only a thread that libvirt just started, on all CPUs, is forgiven as long as it was not
+    held off that place before. (I/O threads of one guest are not judged by each other: degrading puts them on one core.)"""
 
     def __init__(self, lv, pause=0.002):
         self.pidfiles = f"{lv.dir}/run/libvirt/qemu"
         self.pause = pause
-        self.owners = {}  # (pid, tid, start) -> place
+        self.owners = {}  # (pid, tid, start) -> its CPUs, the whole core
         self.held = {}  # owner -> threads that were seen off its place
         self.violations = []
         self.samples = 0
@@ -117,17 +117,17 @@ class Watcher:
                 continue
             for t in there:
                 if role(t) in wanted:
-                    place = union(core[c] for c in wanted[role(t)])
+                    cpus = wanted[role(t)]
                     with self._lock:
                         self.announced += (pid, t.tid, t.start) not in self.owners
-                        self.owners[pid, t.tid, t.start] = place
+                        self.owners[pid, t.tid, t.start] = cpus, union(core[c] for c in cpus)
         return True
 
-    def _confirmed(self, owner, place, other):
+    def _confirmed(self, owner, own, place, other):
         """A sample is not taken in one moment: only what shows between two looks at the owner counts."""
         def stands():
             t = task(owner[0], owner[1])
-            return t and t.start == owner[2] and t.affinity <= place
+            return t and t.start == owner[2] and t.affinity == own
 
         if not stands():
             return False
@@ -143,8 +143,8 @@ class Watcher:
                 pass
         with self._lock:
             owners = dict(self.owners)
-        for owner, place in owners.items():
-            if owner not in seen or not seen[owner][1] <= place:
+        for owner, (own, place) in owners.items():
+            if owner not in seen or seen[owner][1] != own:
                 with self._lock:
                     self.owners.pop(owner, None)
                 self.held.pop(owner, None)
@@ -155,7 +155,7 @@ class Watcher:
                     continue
                 if not cpus & place:
                     held.add(other)
-                elif (cpus != self._all or other in held) and self._confirmed(owner, place, other):
+                elif (cpus != self._all or other in held) and self._confirmed(owner, own, place, other):
                     self.violations.append((owner, seen[owner], other, what, sorted(cpus)))
         self.samples += 1
 
