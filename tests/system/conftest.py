@@ -19,6 +19,10 @@ PROGRAM = os.environ.get("VBMQ_TEST_VBMQD") or os.path.join(os.environ["VBMQ_BUI
 CONF = f"[daemon]\ncall-timeout={min(300, int(10 * SCALE))}s\n" + "recheck={recheck}\nmode={mode}\n[policy]\nshared-min-cores=1\n"
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "scenario: what happens on a host in service; also run on the emulated host")
+
+
 class World:
     """What one test works with."""
 

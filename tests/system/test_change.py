@@ -30,6 +30,7 @@ def owners(*guests):
 # --- hot-plug -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.scenario
 def test_a_vcpu_is_plugged(world):
     """No event tells of it: the re-check does. Until then libvirt lets the new thread run anywhere."""
     vbmqd = world.vbmqd(recheck="1s")
@@ -52,6 +53,7 @@ def test_a_vcpu_is_plugged(world):
     assert owners(one, other) == {"one/iothread1"}
 
 
+@pytest.mark.scenario
 def test_a_disk_is_plugged_and_unplugged(world, tmp_path):
     """Its I/O thread served nothing and had no core; now it gets one. Without the disk it gives it back."""
     vbmqd = world.vbmqd()
@@ -189,6 +191,7 @@ def test_a_guest_that_starts_anew_is_another_one(world):
     assert set(look(one).values()) == {ALL}
 
 
+@pytest.mark.scenario
 def test_a_guest_that_hangs_keeps_its_core(world):
     """What we gave a thread stays its own when its guest cannot be asked: nobody floats there, nobody gets it."""
     vbmqd = world.vbmqd(recheck="1s")

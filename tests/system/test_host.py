@@ -17,9 +17,8 @@ ALL = frozenset(online_cpus())
 EMULATED = bool(os.environ.get("VBMQ_EMULATED_HOST"))
 LIMIT = 120
 
-NOT_YET = pytest.mark.skipif("VBMQ_EMULATED" in os.environ, reason="open: failed on the emulated host before a hung guest kept its "
-                             "core; not seen to pass there since")
-pytestmark = pytest.mark.skipif(len(set(core_of().values())) < 2, reason="one core: there is none to dedicate")
+pytestmark = [pytest.mark.scenario,
+              pytest.mark.skipif(len(set(core_of().values())) < 2, reason="one core: there is none to dedicate")]
 
 
 def wait_alone(want, *guests):
@@ -67,7 +66,6 @@ def test_the_watcher_sees_what_it_is_for(world):
 # --- cores run short ----------------------------------------------------------------------------------------------------
 
 
-@NOT_YET
 def test_shortage_degrades_in_order_and_priority_wins(world):
     """big leaves one core; pair wants two: both of its I/O threads share it. A guest of higher priority takes that core: pair
     goes to the shared set. When it stops, all is as before."""
@@ -117,7 +115,6 @@ def test_shortage_degrades_in_order_and_priority_wins(world):
         assert watcher.announce(plan_of(world, 4))
 
 
-@NOT_YET
 def test_no_more_threads_than_cores_when_the_policy_says_auto(world):
     """Nothing runs yet: configure, asked for as many threads as make sense, does not ask for more than there are cores."""
     cores = len(set(core_of().values()))
@@ -133,7 +130,6 @@ def test_no_more_threads_than_cores_when_the_policy_says_auto(world):
 # --- many guests ----------------------------------------------------------------------------------------------------
 
 
-@NOT_YET
 def test_many_guests_at_once(world):
     """Started together, more than there are cores for: whatever the order in which they come, those of the highest priority end
     with cores of their own, and at no moment does anybody come to a place that another has for itself."""
