@@ -198,6 +198,21 @@ def test_dry_run_touches_nothing(lv, make):
     assert lasting(one) == before
 
 
+def test_signals_tell_what_happens(lv, vbmqd):
+    """busctl monitor and scripts live by them."""
+    with vbmqd.bus.monitor("org.vbmq1.Manager") as heard:
+        one = managed(lv, "one")
+        wait_placed(one)
+        vbmqd.wait_verdict("ok")
+        plan_id, report = vbmqd.plan()[0], vbmqd.report()
+        wait_for(lambda: ("Planned", [plan_id]) in heard(), 20, "Planned")
+        wait_for(lambda: ("Applied", [report["plan_id"], "ok"]) in heard(), 20, "Applied")
+        assert not [m for m, _ in heard() if m == "Drifted"]
+        one.virsh("iothreadpin", "1", min(places(one)[1]), "--live")
+        wait_for(lambda: ("Drifted", ["one"]) in heard(), 20, "Drifted")
+        wait_placed(one)
+
+
 def test_a_plan_of_another_state_is_stale(lv, vbmqd):
     vbmqd.call("Pause")
     one = managed(lv, "one")

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """A private D-Bus with a polkitd played by dbusmock, if wanted."""
 
+import contextlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 
 from .proc import SCALE, wait_for
 
@@ -58,6 +61,28 @@ class Bus:
         if uid is not None:
             command = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--", *command]
         return subprocess.run(command, capture_output=True, text=True, timeout=60 * SCALE, check=False)
+
+    @contextlib.contextmanager
+    def monitor(self, interface):
+        """Yields a function that gives all signals of the interface so far: [(member, arguments)]."""
+        process = subprocess.Popen(["busctl", f"--address={self.address}", "--json=short",
+                                    f"--match=type='signal',interface='{interface}'", "monitor"],
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        lines = []
+        reader = threading.Thread(target=lambda: lines.extend(process.stdout), daemon=True)
+
+        def heard():
+            messages = [json.loads(line) for line in list(lines)]
+            return [(m["member"], m["payload"]["data"]) for m in messages]
+
+        try:
+            assert "Monitoring" in process.stderr.readline()
+            reader.start()
+            yield heard
+        finally:
+            process.terminate()
+            process.wait()
+            process.stderr.close()
 
     def owner(self, name):
         done = self.busctl("call", "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus",
