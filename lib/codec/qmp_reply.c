@@ -78,6 +78,31 @@ static int read_poll_mode(const json_t *item, size_t i, enum vbmq_poll *ret, str
 	return 0;
 }
 
+/* All of them or none: where QEMU has only some, none is known. */
+static int read_counts(const json_t *item, size_t i, struct vbmq_qmp_iothread *t, struct vbmq_err *err)
+{
+	const struct {
+		const char *key;
+		uint64_t *to;
+	} counters[] = {
+		{ "busy-ns", &t->busy_ns },	{ "poll-ns", &t->poll_ns },	    { "blocked-ns", &t->blocked_ns },
+		{ "poll-hits", &t->poll_hits }, { "poll-misses", &t->poll_misses },
+	};
+
+	for (size_t k = 0; k < VBMQ_ELEMENTSOF(counters); k++)
+		if (!json_object_get(item, counters[k].key))
+			return 0;
+	for (size_t k = 0; k < VBMQ_ELEMENTSOF(counters); k++) {
+		int r = vbmq_qmp_get_u64("query-iothreads", item, i, counters[k].key, 0, INT64_MAX, counters[k].to,
+					 err);
+
+		if (r < 0)
+			return r;
+	}
+	t->counts = true;
+	return 0;
+}
+
 int vbmq_qmp_iothreads(const char *reply, size_t len, struct vbmq_qmp_iothread **ret, size_t *ret_n,
 		       struct vbmq_err *err)
 {
@@ -100,6 +125,8 @@ int vbmq_qmp_iothreads(const char *reply, size_t len, struct vbmq_qmp_iothread *
 			r = read_iothread(item, i, &read, err);
 		if (r >= 0)
 			r = read_poll_mode(item, i, &read.polling.mode, err);
+		if (r >= 0)
+			r = read_counts(item, i, &read, err);
 		if (r < 0 || !vbmq_qmp_iothread_id(name, &read.id))
 			continue;
 		if (n >= VBMQ_IOTHREADS_MAX)
@@ -274,6 +301,11 @@ int vbmq_qmp_done(const char *reply, size_t len, struct vbmq_err *err)
 {
 	_cleanup_json_ json_t *doc = NULL;
 	json_t *value = NULL;
+	struct vbmq_err why = VBMQ_ERR_INIT;
+	int r = vbmq_qmp_reply("command", reply, len, &doc, &value, &why);
 
-	return vbmq_qmp_reply("command", reply, len, &doc, &value, err);
+	/* QMP has no class for it: GenericError, and the text that our series gives. */
+	if (r == -EREMOTEIO && strstr(why.text, "device is being drained"))
+		r = -EBUSY;
+	return r < 0 ? vbmq_err_set(err, r, "%s", why.text) : 0;
 }

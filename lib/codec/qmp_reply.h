@@ -5,7 +5,7 @@
  * QMP replies as libvirt's passthrough hands them over ({"return": ..., "id": ...} or {"error": ...}) -> model. Every
  * parser takes bytes of any origin: cut, over-long, wrong type, extra keys (ignored: QEMU adds some in every release),
  * missing keys (error with the command's name and the path). A QMP error reply is -EREMOTEIO with class and desc in err,
- * CommandNotFound is -ENOTSUP.
+ * CommandNotFound is -ENOTSUP. query-virtio-placement has a header of its own (qmp_placement.h).
  */
 
 #include <stddef.h>
@@ -18,6 +18,12 @@ struct vbmq_qmp_iothread {
 	uint32_t id; /* from "iothread<ID>"; others are left out */
 	uint32_t tid;
 	struct vbmq_polling polling;
+	bool counts; /* the rest is known (our series); since the thread was made */
+	uint64_t busy_ns; /* it did something */
+	uint64_t poll_ns; /* it looked for something to do */
+	uint64_t blocked_ns; /* it slept */
+	uint64_t poll_hits; /* looks that found something ... */
+	uint64_t poll_misses; /* ... and those that gave up */
 };
 
 int vbmq_qmp_iothreads(const char *reply, size_t len, struct vbmq_qmp_iothread **ret, size_t *ret_n,
@@ -52,5 +58,6 @@ int vbmq_qmp_vq_mapping(const char *reply, size_t len, size_t n_queues, uint32_t
 /* qom-get DEVICE num-queues and the like. */
 int vbmq_qmp_u64(const char *reply, size_t len, uint64_t *ret, struct vbmq_err *err);
 
-/* A command that returns nothing of interest: 0 when it worked. */
+/* A command that returns nothing of interest: 0 when it worked, -EBUSY when the device is being drained just now and QEMU
+ * wants it tried again. */
 int vbmq_qmp_done(const char *reply, size_t len, struct vbmq_err *err);

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "attack.h"
+#include "codec/qmp_placement.h"
 #include "codec/qmp_reply.h"
 #include "support.h"
 #include "util/cleanup.h"
@@ -23,6 +24,7 @@
 #include "util/strbuf.h"
 
 #define RECORDED "tests/data/qmp/qemu-10.0"
+#define PLACEMENT "../qemu-10.0-vbmq/placement"
 #define MAP_QUEUES 5 /* of the device with the recorded round-robin map */
 
 /* --- all parsers under one signature --------------------------------------------------------------------------------- */
@@ -109,6 +111,26 @@ static int parse_u64(const char *reply, size_t len, struct vbmq_err *err)
 	return vbmq_qmp_u64(reply, len, &n, err);
 }
 
+static int parse_placement(const char *reply, size_t len, struct vbmq_err *err)
+{
+	struct vbmq_qmp_device *devices = NULL;
+	size_t n = SIZE_MAX;
+	int r = vbmq_qmp_placement(reply, len, &devices, &n, err);
+
+	assert_true(r == 0 || (!devices && n == SIZE_MAX));
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		assert_non_null(devices[i].path);
+		assert_non_null(devices[i].type);
+		for (size_t q = 1; q < devices[i].n_queues; q++)
+			assert_true(devices[i].queues[q - 1].index < devices[i].queues[q].index);
+	}
+	if (r == 0) {
+		(void)vbmq_qmp_find_disk(devices, n, "virtio-disk0");
+		vbmq_qmp_devices_free(devices, n);
+	}
+	return r;
+}
+
 static const struct parser {
 	const char *command;
 	int (*parse)(const char *reply, size_t len, struct vbmq_err *err);
@@ -122,6 +144,7 @@ static const struct parser {
 	{ "x-query-virtio-status", parse_status, "virtio-status" },
 	{ "qom-get iothread-vq-mapping", parse_map, "map-round-robin" },
 	{ "qom-get", parse_u64, "num-queues" },
+	{ "query-virtio-placement", parse_placement, PLACEMENT },
 };
 #define N_PARSERS (sizeof(parsers) / sizeof(parsers[0]))
 
@@ -350,6 +373,114 @@ static void test_schema_without(void **state)
 	assert_int_equal(caps.bits, 0);
 }
 
+/* --- what the series says ---------------------------------------------------------------------------------------------- */
+
+static void test_counts_of_iothreads(void **state)
+{
+	static const char reply[] =
+		"{\"return\":[{\"id\":\"iothread1\",\"thread-id\":7,\"poll-max-ns\":1,\"poll-grow\":2,\"poll-shrink\":"
+		"3,"
+		"\"busy-ns\":10,\"poll-ns\":11,\"blocked-ns\":9223372036854775807,\"poll-hits\":13,\"poll-misses\":14},"
+		"{\"id\":\"iothread2\",\"thread-id\":8,\"poll-max-ns\":1,\"poll-grow\":2,\"poll-shrink\":3,"
+		"\"busy-ns\":10,\"poll-ns\":11,\"poll-hits\":13,\"poll-misses\":14}]}";
+	struct vbmq_qmp_iothread *t = NULL;
+	struct vbmq_err err = VBMQ_ERR_INIT;
+	char *bad = strdup(reply);
+	size_t n = 0;
+
+	assert_int_equal(vbmq_qmp_iothreads(reply, strlen(reply), &t, &n, &err), 0);
+	assert_int_equal(n, 2);
+	assert_true(t[0].counts);
+	assert_int_equal(t[0].busy_ns, 10);
+	assert_int_equal(t[0].poll_ns, 11);
+	assert_int_equal(t[0].blocked_ns, INT64_MAX);
+	assert_int_equal(t[0].poll_hits, 13);
+	assert_int_equal(t[0].poll_misses, 14);
+	assert_false(t[1].counts); /* not all of them */
+	free(t);
+	assert_non_null(bad);
+	memcpy(strstr(bad, ":10,"), ":-1,", 4);
+	assert_int_equal(vbmq_qmp_iothreads(bad, strlen(bad), &t, &n, &err), -EPROTO);
+	assert_non_null(strstr(err.text, "[0].busy-ns is -1, outside"));
+	free(bad);
+}
+
+static void test_placement(void **state)
+{
+	struct vbmq_qmp_device *devices = NULL;
+	const struct vbmq_qmp_device *d;
+	size_t len, n = 0;
+	char *text = recorded(PLACEMENT, &len);
+
+	assert_int_equal(vbmq_qmp_placement(text, len, &devices, &n, NULL), 0);
+	free(text);
+	assert_int_equal(n, 3);
+	assert_string_equal(devices[0].path, "/machine/peripheral-anon/device[0]");
+	assert_string_equal(devices[0].type, "virtio-rng");
+	assert_null(devices[0].id);
+	assert_int_equal(devices[0].n_queues, 0);
+	d = &devices[1];
+	assert_string_equal(d->id, "virtio-disk0");
+	assert_true(d->started);
+	assert_int_equal(d->n_queues, 4);
+	for (size_t q = 0; q < 4; q++)
+		assert_int_equal(d->queues[q].index, q);
+	assert_int_equal(d->queues[0].iothread, 1);
+	assert_int_equal(d->queues[0].tid, 4106);
+	assert_int_equal(d->queues[0].irq, VBMQ_QMP_IRQ_VCPU);
+	assert_int_equal(d->queues[0].vector, 1);
+	assert_int_equal(d->queues[0].vcpu, 0);
+	assert_int_equal(d->queues[1].iothread, 2);
+	assert_int_equal(d->queues[1].vcpu, 3);
+	assert_int_equal(d->queues[1].kicks, 12);
+	assert_int_equal(d->queues[1].poll_hits, 900);
+	assert_int_equal(d->queues[1].interrupts, 870);
+	assert_int_equal(d->queues[1].completed, 1001);
+	assert_int_equal(d->queues[1].in_flight, 5);
+	assert_int_equal(d->queues[1].parked, 1);
+	assert_int_equal(d->queues[2].iothread, 0);
+	assert_false(d->queues[2].foreign);
+	assert_int_equal(d->queues[2].irq, VBMQ_QMP_IRQ_MASKED);
+	assert_int_equal(d->queues[3].iothread, 0);
+	assert_true(d->queues[3].foreign);
+	assert_int_equal(d->queues[3].irq, VBMQ_QMP_IRQ_UNKNOWN);
+	assert_false(devices[2].started);
+	assert_int_equal(devices[2].queues[1].irq, VBMQ_QMP_IRQ_NONE);
+
+	assert_ptr_equal(vbmq_qmp_find_disk(devices, n, "virtio-disk0"), d);
+	assert_ptr_equal(vbmq_qmp_find_disk(devices, n, "virtio-disk1"), &devices[2]);
+	assert_null(vbmq_qmp_find_disk(devices, n, "virtio-disk"));
+	assert_null(vbmq_qmp_find_disk(devices, n, "device[0]"));
+	free(devices[1].id); /* then by its path, also by that of the backend */
+	devices[1].id = NULL;
+	assert_ptr_equal(vbmq_qmp_find_disk(devices, n, "virtio-disk0"), d);
+	free(devices[1].path);
+	devices[1].path = strdup("/machine/peripheral/virtio-disk0/virtio-backend");
+	assert_ptr_equal(vbmq_qmp_find_disk(devices, n, "virtio-disk0"), d);
+	devices[1].queues[3].index = 9; /* not 0 to n-1 */
+	assert_null(vbmq_qmp_find_disk(devices, n, "virtio-disk0"));
+	vbmq_qmp_devices_free(devices, n);
+}
+
+static void test_busy(void **state)
+{
+	static const char drained[] = "{\"error\":{\"class\":\"GenericError\",\"desc\":\"device is being drained, try "
+				      "again\"}}",
+			  other[] = "{\"error\":{\"class\":\"GenericError\",\"desc\":\"IOThread iothread9 does not "
+				    "exist\"}}",
+			  unknown[] =
+				  "{\"error\":{\"class\":\"CommandNotFound\",\"desc\":\"device is being drained\"}}";
+	struct vbmq_err err = VBMQ_ERR_INIT;
+
+	assert_int_equal(vbmq_qmp_done("{\"return\":{}}", 13, &err), 0);
+	assert_int_equal(err.code, 0);
+	assert_int_equal(vbmq_qmp_done(drained, strlen(drained), &err), -EBUSY);
+	assert_int_equal(err.code, -EBUSY);
+	assert_non_null(strstr(err.text, "try again"));
+	assert_int_equal(vbmq_qmp_done(other, strlen(other), &err), -EREMOTEIO);
+	assert_int_equal(vbmq_qmp_done(unknown, strlen(unknown), &err), -ENOTSUP);
+}
+
 /* --- errors of QEMU -------------------------------------------------------------------------------------------------- */
 
 static void test_error_replies(void **state)
@@ -501,6 +632,24 @@ static void test_one_thing_wrong(void **state)
 		{ "map-vqs", "[0,3]", "[0,\"3\"]", "[0].vqs[1] is not a number" },
 		{ "map-vqs", "[0,3]", "{}", "[0].vqs is not a list" },
 		{ "virtio-blk-pci-properties", "\"name\":", "\"Name\":", ".name is missing" },
+		{ PLACEMENT, "\"qom-path\"", "\"path\"", "[0].qom-path is missing" },
+		{ PLACEMENT, "\"type\":\"virtio-rng\"", "\"type\":7", "[2].type is not a text" },
+		{ PLACEMENT, "\"id\":\"virtio-disk1\"", "\"id\":false", "[0].id is not a text" },
+		{ PLACEMENT, "\"ioeventfd-started\":true", "\"ioeventfd-started\":1",
+		  "[1].ioeventfd-started is not a boolean" },
+		{ PLACEMENT, "\"queues\":[]", "\"queues\":{}", "[2].queues is not a list" },
+		{ PLACEMENT, "\"queues\":[]", "\"queue\":[]", "[2].queues is missing" },
+		{ PLACEMENT, "\"queue\":3", "\"queue\":1", "[1].queues: queue 1 comes twice" },
+		{ PLACEMENT, "\"queue\":3", "\"queue\":1025", "[1].queues: [3].queue is 1025, outside 0..1024" },
+		{ PLACEMENT, "\"thread-id\":4107", "\"thread-id\":0", "[1].queues: [0].thread-id is 0, outside" },
+		{ PLACEMENT, "\"iothread\":\"iothread2\"", "\"iothread\":null", "[0].iothread is not a text" },
+		{ PLACEMENT, "\"vector\":2", "\"vector\":65536", "[0].vector is 65536" },
+		{ PLACEMENT, "\"masked\":true", "\"masked\":\"yes\"", "[2].masked is not a boolean" },
+		{ PLACEMENT, "\"cpu-index\":3", "\"cpu-index\":-3", "[0].cpu-index is -3" },
+		{ PLACEMENT, "\"stats\":{\"kicks\":12,", "\"statistics\":{\"kicks\":12,", "[0].stats is missing" },
+		{ PLACEMENT, "\"kicks\":12,", "", "[1].queues: [0].kicks is missing" },
+		{ PLACEMENT, "\"in-flight\":5", "\"in-flight\":4294967296", "[0].in-flight is 4294967296" },
+		{ PLACEMENT, "/machine/peripheral/virtio-disk1", "/machine/peripheral/virtio-disk0", "comes twice" },
 		{ "schema", "\"name\":", "\"Name\":", "[0].name is missing" },
 		{ "schema", "\"meta-type\":\"command\"", "\"meta-type\":1", ".meta-type is not a text" },
 		{ "schema", "{\"return\":[", "{\"return\":[{\"name\":\"quit\",\"meta-type\":\"command\"},",
@@ -637,6 +786,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_maps),
 		cmocka_unit_test(test_schema),
 		cmocka_unit_test(test_schema_without),
+		cmocka_unit_test(test_counts_of_iothreads),
+		cmocka_unit_test(test_placement),
+		cmocka_unit_test(test_busy),
 		cmocka_unit_test(test_error_replies),
 		cmocka_unit_test(test_not_a_reply),
 		cmocka_unit_test(test_deep_and_long),

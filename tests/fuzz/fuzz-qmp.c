@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* QMP replies. First byte: the parser, 'a' to 'i'; for the queue map the second one is the number of queues. */
+/* QMP replies. First byte: the parser, 'a' to 'j'; for the queue map the second one is the number of queues. */
+#include "codec/qmp_placement.h"
 #include "codec/qmp_reply.h"
 #include "fuzz.h"
 
@@ -55,6 +56,29 @@ static int fuzz_mapping(const char *text, size_t len, size_t n_queues, struct vb
 	return r;
 }
 
+static int fuzz_placement(const char *text, size_t len, struct vbmq_err *err)
+{
+	struct vbmq_qmp_device *devices = NULL;
+	const struct vbmq_qmp_device *disk;
+	size_t n;
+	int r = vbmq_qmp_placement(text, len, &devices, &n, err);
+
+	FUZZ_ASSERT(r == 0 || !devices);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n; i++)
+		for (size_t q = 0; q < devices[i].n_queues; q++) {
+			FUZZ_ASSERT(devices[i].queues[q].tid > 0);
+			FUZZ_ASSERT(!devices[i].queues[q].foreign || !devices[i].queues[q].iothread);
+			FUZZ_ASSERT(q == 0 || devices[i].queues[q - 1].index < devices[i].queues[q].index);
+		}
+	disk = vbmq_qmp_find_disk(devices, n, "virtio-disk0");
+	for (size_t q = 0; disk && q < disk->n_queues; q++)
+		FUZZ_ASSERT(disk->queues[q].index == q);
+	vbmq_qmp_devices_free(devices, n);
+	return 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const char *text = (const char *)data + 1;
@@ -96,6 +120,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 'i':
 		r = vbmq_qmp_done(text, size, &err);
+		break;
+	case 'j':
+		r = fuzz_placement(text, size, &err);
 		break;
 	default:
 		break;
