@@ -8,7 +8,8 @@
  *     and holds the domain's job all the time;
  *   - calls that need the job but not the monitor (all pinning) work at once if nobody holds the job; behind a hung call
  *     they fail after 30 s with "cannot acquire state change lock" (VIR_ERR_OPERATION_TIMEOUT);
- *   - XML takes the job, too, of a running domain also the persistent one; state, id and name do not and always work;
+ *   - XML takes the job, too, of a running domain also the persistent one (not with 9.0, where it is always to be had);
+ *     state, id and name do not and always work;
  *   - when QEMU goes on, the hung call ends normally.
  * A call cannot be taken back. So each runs in a thread of its own; whoever waits gives up after the limit and leaves the
  * thread behind with everything it owns (which is why jobs hold copies and references, never the caller's memory). It ends
@@ -18,7 +19,8 @@
  * of one client at a time and the rest must stay usable; then calls on the monitors of other domains are refused (-EBUSY).
  * If libvirtd itself hangs, everything is refused until it answers.
  *
- * A thread a call costs some 30 us; a call costs several hundred.
+ * A thread a call costs some 30 us; a call costs several hundred. Older client libraries may forget to send a call while
+ * another one hangs: see nudge.c.
  */
 
 #include "virt/private.h"
@@ -28,6 +30,7 @@
 #include <string.h>
 #include <time.h>
 
+#define NUDGE_MS 20u /* first; then after twice, four times ... as long */
 #define STACK_BYTES (1024u * 1024u) /* replies are on the heap; sanitizers want room */
 
 static char *hung_slot(struct vbmq_virt *v, const char *uuid)
@@ -54,6 +57,7 @@ static void *thread_main(void *data)
 	} else if (abandoned) {
 		v->n_hung_conn--;
 	}
+	v->n_calls--;
 	call->done = true;
 	if (!abandoned)
 		pthread_cond_signal(&call->cond);
@@ -84,7 +88,7 @@ static int admit(struct vbmq_virt *v, const char *uuid, struct vbmq_err *err)
 	return 0;
 }
 
-static int start(struct vbmq_call *call)
+int vbmq_call_thread(void *(*body)(void *data), void *data)
 {
 	sigset_t all, old;
 	pthread_attr_t attr;
@@ -98,7 +102,7 @@ static int start(struct vbmq_call *call)
 	(void)pthread_attr_setstacksize(&attr, STACK_BYTES);
 	sigfillset(&all); /* signals are the program's business */
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&thread, &attr, thread_main, call);
+	r = pthread_create(&thread, &attr, body, data);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);
 	return -r;
@@ -133,10 +137,39 @@ static int abandon(struct vbmq_virt *v, struct vbmq_call *call, struct vbmq_err 
 	return vbmq_err_set(err, -ETIMEDOUT, "the guest did not answer within %u ms", v->timeout_ms);
 }
 
+static struct timespec later(struct timespec t, unsigned ms)
+{
+	t.tv_sec += ms / 1000;
+	t.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (t.tv_nsec >= 1000000000) {
+		t.tv_sec++;
+		t.tv_nsec -= 1000000000;
+	}
+	return t;
+}
+
+/* Under the lock: until the call is done or its time is over. */
+static void await(struct vbmq_virt *v, struct vbmq_call *call)
+{
+	unsigned limit = v->timeout_ms, at = vbmq_nudge_needed() && NUDGE_MS < limit ? NUDGE_MS : limit;
+	struct timespec begin, until;
+
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	until = later(begin, at);
+	while (!call->done) {
+		if (pthread_cond_timedwait(&call->cond, &v->lock, &until) == 0)
+			continue;
+		if (call->done || at >= limit)
+			return;
+		vbmq_nudge(v);
+		at = at < limit / 2 ? at * 2 : limit;
+		until = later(begin, at);
+	}
+}
+
 int vbmq_call_run(struct vbmq_virt *v, const char *uuid, struct vbmq_call *call, struct vbmq_err *err)
 {
-	struct timespec until;
-	int r, wait = 0;
+	int r;
 
 	call->v = v;
 	call->uuid[0] = '\0';
@@ -154,25 +187,19 @@ int vbmq_call_run(struct vbmq_virt *v, const char *uuid, struct vbmq_call *call,
 		call->destroy(call);
 		return vbmq_err_set(err, r, "no condition variable for a call of libvirt: %s", strerror(-r));
 	}
-	vbmq_virt_ref(v);
-	r = start(call);
+	pthread_mutex_lock(&v->lock);
+	v->refs++;
+	v->n_calls++;
+	r = vbmq_call_thread(thread_main, call);
 	if (r < 0) {
+		v->n_calls--;
+		pthread_mutex_unlock(&v->lock);
 		vbmq_virt_unref(v);
 		pthread_cond_destroy(&call->cond);
 		call->destroy(call);
 		return vbmq_err_set(err, r, "no thread for a call of libvirt: %s", strerror(-r));
 	}
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += v->timeout_ms / 1000;
-	until.tv_nsec += (long)(v->timeout_ms % 1000) * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
-	pthread_mutex_lock(&v->lock);
-	while (!call->done && !wait)
-		wait = pthread_cond_timedwait(&call->cond, &v->lock, &until);
+	await(v, call);
 	r = call->done ? 0 : abandon(v, call, err);
 	pthread_mutex_unlock(&v->lock);
 	if (r == 0)

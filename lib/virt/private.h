@@ -72,6 +72,8 @@ struct vbmq_virt {
 	bool dead; /* the close callback came */
 	char hung[VBMQ_VIRT_HUNG_SLOTS][37]; /* UUID of the domain of each abandoned call; "" free */
 	unsigned n_hung;
+	unsigned n_calls; /* under way, abandoned ones, too */
+	unsigned n_nudges; /* under way: nudge.c */
 	unsigned n_hung_conn; /* abandoned calls that concern no domain's monitor: libvirtd itself hangs */
 	struct vbmq_virt_instance *instances;
 	struct vbmq_virt_program programs[VBMQ_VIRT_PROGRAMS_MAX];
@@ -101,6 +103,16 @@ struct vbmq_call {
  * ones fail at once.
  */
 int vbmq_call_run(struct vbmq_virt *v, const char *uuid, struct vbmq_call *call, struct vbmq_err *err);
+
+/* A detached thread without signals; 0 or a negative errno. */
+int vbmq_call_thread(void *(*body)(void *data), void *data);
+
+/* --- nudge.c: calls that the client library forgets to send --- */
+
+/* Does the library of this process forget any? */
+bool vbmq_nudge_needed(void);
+/* Under v->lock, for a call that has been waiting for a while: reminds the library, if another call can be why. */
+void vbmq_nudge(struct vbmq_virt *v);
 
 /* --- lookup and monitor.c --- */
 

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -209,6 +210,44 @@ static void test_race(void **state)
 	assert_int_equal(run(*state, UUID "7", NULL, NULL, false, NULL), 0);
 }
 
+static unsigned n_nudges(struct vbmq_virt *v)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&v->lock);
+	n = v->n_nudges;
+	pthread_mutex_unlock(&v->lock);
+	return n;
+}
+
+/* A nudge is for two calls on one connection; a few at a time, each of which ends by itself. */
+static void test_nudge(void **state)
+{
+	struct vbmq_virt *v = *state;
+	sem_t go, destroyed;
+
+	sem_init(&go, 0, 0);
+	sem_init(&destroyed, 0, 0);
+	assert_int_equal(run(v, UUID "1", &go, &destroyed, false, NULL), -ETIMEDOUT);
+	pthread_mutex_lock(&v->lock);
+	vbmq_nudge(v);
+	assert_int_equal(v->n_nudges, 0);
+	pthread_mutex_unlock(&v->lock);
+	assert_int_equal(run(v, UUID "2", &go, &destroyed, false, NULL), -ETIMEDOUT);
+	pthread_mutex_lock(&v->lock);
+	assert_int_equal(v->n_calls, 2);
+	for (size_t i = 0; i < 10; i++)
+		vbmq_nudge(v);
+	assert_in_range(v->n_nudges, 1, 4);
+	pthread_mutex_unlock(&v->lock);
+	while (n_nudges(v))
+		sched_yield();
+	sem_post(&go);
+	sem_post(&go);
+	wait_n(&destroyed, 2);
+	assert_int_equal(v->n_calls, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -218,6 +257,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_hung_libvirtd, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_close_with_hung, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_race, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_nudge, setup, teardown),
 	};
 	const char *node = getenv("VBMQ_TEST_NODE");
 
