@@ -101,7 +101,7 @@ static int read_queue(const char *where, const json_t *item, size_t i, struct vb
 {
 	uint64_t index, tid;
 	const char *name;
-	int r = vbmq_qmp_get_u64(where, item, i, "queue", 0, VBMQ_QUEUES_MAX, &index, err);
+	int r = vbmq_qmp_get_u64(where, item, i, "queue", 0, VBMQ_QUEUES_MAX - 1, &index, err);
 
 	if (r >= 0)
 		r = vbmq_qmp_get_u64(where, item, i, "thread-id", 1, INT32_MAX, &tid, err);
@@ -135,9 +135,9 @@ static int read_queues(const json_t *list, size_t i, struct vbmq_qmp_device *d, 
 	if (!json_is_array(list))
 		return vbmq_err_set(err, -EPROTO, "%s: [%zu].queues is not a list", command, i);
 	snprintf(where, sizeof(where), "%s: [%zu].queues", command, i);
-	if (n > VBMQ_QUEUES_MAX + 1)
+	if (n > VBMQ_QUEUES_MAX)
 		return vbmq_err_set(err, -E2BIG, "%s: [%zu].queues: a list of %zu entries; at most %u are read",
-				    command, i, n, VBMQ_QUEUES_MAX + 1);
+				    command, i, n, VBMQ_QUEUES_MAX);
 	if (n == 0)
 		return 0;
 	d->queues = calloc(n, sizeof(*d->queues));

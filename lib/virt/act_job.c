@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "util/cleanup.h"
 #include "util/strbuf.h"
@@ -142,11 +143,7 @@ static void add_mapping(struct vbmq_strbuf *b, const uint32_t *map, size_t n)
 			k++;
 		if (k < i)
 			continue;
-		vbmq_strbuf_add(b, first ? "{\"iothread\":" : ",{\"iothread\":");
-		if (map[i])
-			vbmq_strbuf_printf(b, "\"iothread%u\"", map[i]);
-		else
-			vbmq_strbuf_add(b, "\"main\"");
+		vbmq_strbuf_printf(b, "%s{\"iothread\":\"iothread%u\"", first ? "" : ",", map[i]);
 		for (k = i; k < n; k++) {
 			if (map[k] == map[i])
 				vbmq_strbuf_printf(b, "%s%zu", k == i ? ",\"vqs\":[" : ",", k);
@@ -156,9 +153,44 @@ static void add_mapping(struct vbmq_strbuf *b, const uint32_t *map, size_t n)
 	}
 }
 
+/* -EBUSY: somebody (a block job that comes to its end, a snapshot) drains the device just now. That is a matter of milliseconds
+ * as a rule, so it is tried again a few times before the whole domain is given up for this time; never forced. */
+static int command_when_idle(struct vbmq_act_job *job, virDomainPtr dom, const struct vbmq_strbuf *text,
+			     const char *doing)
+{
+	static const unsigned waits_ms[] = { 5, 20, 80, 250, 500, 500 };
+	int r = command(job, dom, text, doing);
+
+	for (size_t i = 0; r == -EBUSY && i < VBMQ_ELEMENTSOF(waits_ms); i++) {
+		const struct timespec wait = { .tv_nsec = (long)waits_ms[i] * 1000000 };
+
+		job->err = VBMQ_ERR_INIT;
+		(void)nanosleep(&wait, NULL);
+		r = command(job, dom, text, doing);
+	}
+	return r;
+}
+
+/* All queues on one side: QEMU has no map that says "main loop" for some of them. */
+static int check_map(struct vbmq_act_job *job, bool *ret_main)
+{
+	size_t n_main = 0;
+
+	for (size_t i = 0; i < job->step.n_map; i++)
+		n_main += job->map[i] == 0;
+	if (job->step.n_map == 0 || (n_main && n_main < job->step.n_map))
+		return vbmq_err_set(&job->err, -EINVAL,
+				    "domain '%s': disk %s: either all of its queues are on the main loop, or none",
+				    job->name, job->step.target);
+	*ret_main = n_main > 0;
+	return 0;
+}
+
 int vbmq_act_map_queues(struct vbmq_act_job *job, virDomainPtr dom)
 {
 	_cleanup_(vbmq_strbuf_done) struct vbmq_strbuf text = VBMQ_STRBUF_INIT;
+	bool to_main = false;
+	int r;
 
 	if (!vbmq_caps_has(job->caps, VBMQ_CAP_LIVE_MAP))
 		return vbmq_err_set(&job->err, -ENOTSUP,
@@ -167,11 +199,17 @@ int vbmq_act_map_queues(struct vbmq_act_job *job, virDomainPtr dom)
 		return vbmq_err_set(&job->err, -EINVAL, "domain '%s' has no disk '%s' in QEMU", job->name,
 				    job->step.target);
 	vbmq_strbuf_add(&text, "{\"execute\":\"virtio-blk-set-iothread-vq-mapping\",\"arguments\":{\"id\":");
+	r = check_map(job, &to_main);
+	if (r < 0)
+		return r;
 	vbmq_virt_json_string(&text, job->alias);
-	vbmq_strbuf_add(&text, ",\"mapping\":[");
-	add_mapping(&text, job->map, job->step.n_map);
-	vbmq_strbuf_add(&text, "]}}");
-	return command(job, dom, &text, "map the queues");
+	if (!to_main) {
+		vbmq_strbuf_add(&text, ",\"mapping\":[");
+		add_mapping(&text, job->map, job->step.n_map);
+		vbmq_strbuf_add(&text, "]");
+	}
+	vbmq_strbuf_add(&text, "}}");
+	return command_when_idle(job, dom, &text, "map the queues");
 }
 
 int vbmq_act_query_iothreads(struct vbmq_act_job *job, virDomainPtr dom)
@@ -195,6 +233,9 @@ int vbmq_act_query_map(struct vbmq_act_job *job, virDomainPtr dom)
 	if (!job->alias)
 		return vbmq_err_set(&job->err, -EINVAL, "domain '%s' has no disk '%s' in QEMU", job->name,
 				    job->step.target);
+	/* The property tells what was asked for, the placement what is. */
+	if (vbmq_caps_has(job->caps, VBMQ_CAP_PLACEMENT))
+		return vbmq_virt_qmp(job->call.v, dom, VBMQ_VIRT_QUERY_PLACEMENT, &job->reply, &job->err);
 	vbmq_strbuf_printf(&path, "/machine/peripheral/%s", job->alias);
 	vbmq_strbuf_add(&text, "{\"execute\":\"qom-get\",\"arguments\":{\"path\":");
 	if (!path.failed)

@@ -8,7 +8,7 @@
  *                 (and sched_setaffinity: it starts where the emulator is)
  *   pin           virDomainPinVcpuFlags, -PinIOThread, -PinEmulator   /proc (task operations), never libvirt's own record
  *   set-polling   virDomainSetIOThreadParams; poll-mode by qom-set    query-iothreads
- *   map-queues    virtio-blk-set-iothread-vq-mapping                  qom-get iothread-vq-mapping
+ *   map-queues    virtio-blk-set-iothread-vq-mapping                  query-virtio-placement; qom-get iothread-vq-mapping
  *
  * libvirt pins by sched_setaffinity() and, where it uses the cpuset controller, by the thread's cgroup first; the kernel's answer
  * is the same in /proc for both, with cgroup v1 and v2. virDomainPinEmulator() without cgroups moves the main thread only, so
@@ -26,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "codec/qmp_placement.h"
 #include "codec/qmp_reply.h"
 #include "util/cleanup.h"
 #include "util/strbuf.h"
@@ -344,6 +345,33 @@ static int observe_pin(struct vbmq_virt *v, const struct vbmq_domain *domain, co
 	return r;
 }
 
+static int read_placed(const struct vbmq_act_job *job, uint32_t **ret_map, struct vbmq_err *err)
+{
+	struct vbmq_qmp_device *devices = NULL;
+	const struct vbmq_qmp_device *device;
+	uint32_t *map = NULL;
+	size_t n = 0;
+	int r = vbmq_qmp_placement(job->reply, strlen(job->reply), &devices, &n, err);
+
+	if (r < 0)
+		return r;
+	device = vbmq_qmp_find_disk(devices, n, job->alias);
+	if (!device || device->n_queues != job->n_queues) {
+		r = vbmq_err_set(err, -ENODEV, "domain '%s': disk %s is not there any more", job->name,
+				 job->step.target);
+	} else {
+		map = calloc(device->n_queues, sizeof(*map));
+		if (!map)
+			r = vbmq_err_oom(err);
+	}
+	for (size_t q = 0; map && q < device->n_queues; q++) /* a foreign thread is none of those asked for */
+		map[q] = device->queues[q].foreign ? UINT32_MAX : device->queues[q].iothread;
+	vbmq_qmp_devices_free(devices, n);
+	if (r == 0)
+		*ret_map = map;
+	return r;
+}
+
 static int observe_map(struct vbmq_virt *v, const struct vbmq_domain *domain, const struct vbmq_step *step,
 		       struct vbmq_observed *ret, struct vbmq_err *err)
 {
@@ -354,7 +382,10 @@ static int observe_map(struct vbmq_virt *v, const struct vbmq_domain *domain, co
 	r = run(v, domain, step, vbmq_act_query_map, &job, err);
 	if (r < 0)
 		return r;
-	r = vbmq_qmp_vq_mapping(job->reply, strlen(job->reply), job->n_queues, &map, err);
+	if (vbmq_caps_has(job->caps, VBMQ_CAP_PLACEMENT))
+		r = read_placed(job, &map, err);
+	else
+		r = vbmq_qmp_vq_mapping(job->reply, strlen(job->reply), job->n_queues, &map, err);
 	if (r == 0 && !map) { /* no mapping: all on the main loop */
 		map = calloc(job->n_queues ? job->n_queues : 1, sizeof(*map));
 		if (!map)

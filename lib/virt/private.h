@@ -127,6 +127,8 @@ static inline void vbmq_virt_domain_freep(virDomainPtr *d)
 /* One monitor command; *ret_reply is the whole reply, caller frees. QMP's own errors are in the reply. */
 int vbmq_virt_qmp(struct vbmq_virt *v, virDomainPtr dom, const char *command, char **ret_reply, struct vbmq_err *err);
 
+#define VBMQ_VIRT_QUERY_PLACEMENT "{\"execute\":\"query-virtio-placement\"}" /* of all virtio devices */
+
 /* "text" as a JSON string. */
 struct vbmq_strbuf;
 void vbmq_virt_json_string(struct vbmq_strbuf *b, const char *text);

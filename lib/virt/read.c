@@ -12,6 +12,7 @@
  *   queue count, started     x-query-virtio-status of each disk (QEMU >= 7.2; without it: what the XML says, started unknown)
  *   queue map          the XML; qom-get iothread-vq-mapping only where the map can have changed (live map) or the queue count
  *                      is QEMU's default and several threads serve the disk
+ *   these three, and exact completion vCPUs     one query-virtio-placement for all disks, where QEMU has it
  *
  * Each line is a job with a time limit of its own (call.c), the QMP ones together one. When XML or monitor do not come in time
  * the domain is not responsive; what was heard last of this instance (XML, thread ids, capabilities) then stands in: its
@@ -29,6 +30,7 @@
 #include <string.h>
 
 #include "codec/domxml.h"
+#include "codec/qmp_placement.h"
 #include "codec/qmp_reply.h"
 #include "util/array.h"
 #include "util/cleanup.h"
@@ -51,6 +53,7 @@ struct monitor_job {
 	char uuid[37];
 	int32_t id;
 	char *cpus, *iothreads; /* replies */
+	char *placement; /* reply; NULL: the disks were asked one by one */
 	struct vbmq_caps caps;
 	struct disk_query *disks;
 	size_t n_disks;
@@ -70,6 +73,7 @@ static void monitor_destroy(struct vbmq_call *call)
 	free(job->disks);
 	free(job->cpus);
 	free(job->iothreads);
+	free(job->placement);
 	free(job);
 }
 
@@ -167,7 +171,9 @@ static int monitor_steps(struct monitor_job *job)
 		r = vbmq_virt_qmp(v, dom, "{\"execute\":\"query-iothreads\"}", &job->iothreads, &job->err);
 	if (r == 0)
 		r = ask_caps(job, dom);
-	for (size_t i = 0; r == 0 && i < job->n_disks; i++)
+	if (r == 0 && job->n_disks && vbmq_caps_has(job->caps, VBMQ_CAP_PLACEMENT))
+		r = vbmq_virt_qmp(v, dom, VBMQ_VIRT_QUERY_PLACEMENT, &job->placement, &job->err);
+	for (size_t i = 0; r == 0 && !job->placement && i < job->n_disks; i++)
 		r = ask_disk(job, dom, &job->disks[i]);
 	return r < 0 ? vbmq_virt_gone(v, dom, job->id, r, &job->err) : 0;
 }
@@ -299,14 +305,65 @@ static int take_disk(struct vbmq_domain *d, struct vbmq_disk *disk, const struct
 			return r;
 		for (size_t i = 0; map && i < disk->n_queues; i++) {
 			if (map[i] && !find_thread(d, VBMQ_THREAD_IOTHREAD, map[i]))
-				return vbmq_err_set(err, -EAGAIN,
-						    "disk %s is served by I/O thread %u, which libvirt does not know",
-						    disk->target, map[i]);
+				return unknown_thread(disk, (uint32_t)i, err);
 			disk->queues[i].iothread = map[i];
 		}
 	}
 	vbmq_disk_estimate_vcpus(disk, d->n_vcpus);
 	return 0;
+}
+
+static int unknown_thread(const struct vbmq_disk *disk, uint32_t queue, struct vbmq_err *err)
+{
+	return vbmq_err_set(err, -EAGAIN, "disk %s: queue %u is served by an I/O thread that libvirt does not know",
+			    disk->target, queue);
+}
+
+/* The vCPU a queue interrupts. Where the guest's vector does not tell, the estimate stays; but a queue in use that sends no
+ * message at all (INTx, another transport, not used by the guest) does not complete where the estimate thinks. */
+static void take_vcpu(const struct vbmq_domain *d, struct vbmq_queue *queue, const struct vbmq_qmp_queue *q,
+		      bool started)
+{
+	if (q->irq == VBMQ_QMP_IRQ_VCPU && vbmq_domain_thread(d, VBMQ_THREAD_VCPU, q->vcpu)) {
+		queue->vcpus = VBMQ_CPUSET_EMPTY;
+		vbmq_cpuset_add(&queue->vcpus, q->vcpu);
+		queue->vcpus_exact = true;
+	} else if (q->irq == VBMQ_QMP_IRQ_NONE && started) {
+		queue->vcpus = VBMQ_CPUSET_EMPTY;
+	}
+}
+
+static int take_placed_disk(struct vbmq_domain *d, struct vbmq_disk *disk, const struct vbmq_qmp_device *device,
+			    struct vbmq_err *err)
+{
+	if (!device) /* on its way in or out: the XML has to do */
+		return 0;
+	disk->started = device->started;
+	if (resize_queues(disk, (uint32_t)device->n_queues) < 0)
+		return vbmq_err_oom(err);
+	vbmq_disk_estimate_vcpus(disk, d->n_vcpus);
+	for (uint32_t i = 0; i < disk->n_queues; i++) {
+		const struct vbmq_qmp_queue *q = &device->queues[i];
+
+		if (q->foreign || (q->iothread && !find_thread(d, VBMQ_THREAD_IOTHREAD, q->iothread)))
+			return unknown_thread(disk, i, err);
+		disk->queues[i].iothread = q->iothread;
+		take_vcpu(d, &disk->queues[i], q, device->started);
+	}
+	return 0;
+}
+
+static int take_placement(struct vbmq_domain *d, const char *reply, struct vbmq_err *err)
+{
+	struct vbmq_qmp_device *devices = NULL;
+	size_t n = 0;
+	int r = vbmq_qmp_placement(reply, strlen(reply), &devices, &n, err);
+
+	for (size_t i = 0; r == 0 && i < d->n_disks; i++)
+		if (d->disks[i].alias)
+			r = take_placed_disk(d, &d->disks[i], vbmq_qmp_find_disk(devices, n, d->disks[i].alias), err);
+	vbmq_qmp_devices_free(devices, n);
+	return r;
 }
 
 /* Remembers what was heard of this instance. No memory: then it is not remembered. */
@@ -371,6 +428,8 @@ static int take_replies(struct vbmq_domain *d, struct monitor_job *job, struct v
 
 	d->caps = job->caps;
 	r = take_threads(d, job, err);
+	if (r == 0 && job->placement)
+		return take_placement(d, job->placement, err);
 	for (size_t i = 0; r == 0 && i < d->n_disks; i++) {
 		if (d->disks[i].alias)
 			r = take_disk(d, &d->disks[i], &job->disks[k++], err);

@@ -640,7 +640,7 @@ static void test_one_thing_wrong(void **state)
 		{ PLACEMENT, "\"queues\":[]", "\"queues\":{}", "[2].queues is not a list" },
 		{ PLACEMENT, "\"queues\":[]", "\"queue\":[]", "[2].queues is missing" },
 		{ PLACEMENT, "\"queue\":3", "\"queue\":1", "[1].queues: queue 1 comes twice" },
-		{ PLACEMENT, "\"queue\":3", "\"queue\":1025", "[1].queues: [3].queue is 1025, outside 0..1024" },
+		{ PLACEMENT, "\"queue\":3", "\"queue\":1025", "[1].queues: [3].queue is 1025, outside 0..1023" },
 		{ PLACEMENT, "\"thread-id\":4107", "\"thread-id\":0", "[1].queues: [0].thread-id is 0, outside" },
 		{ PLACEMENT, "\"iothread\":\"iothread2\"", "\"iothread\":null", "[0].iothread is not a text" },
 		{ PLACEMENT, "\"vector\":2", "\"vector\":65536", "[0].vector is 65536" },
