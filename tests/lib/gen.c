@@ -336,6 +336,7 @@ static void random_thread(struct gen *g, const struct vbmq_host *h, struct vbmq_
 	if (gen_chance(g, 30)) {
 		t->held = true;
 		t->applied = gen_chance(g, 85) ? t->affinity : random_place(g, h);
+		t->own = vbmq_cpuset_count(&t->applied) == 1 && gen_chance(g, 70);
 	}
 	if (t->kind == VBMQ_THREAD_IOTHREAD) {
 		t->added = gen_chance(g, 20);

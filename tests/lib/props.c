@@ -47,14 +47,43 @@ static bool is_wide(const struct vbmq_host *h, const struct vbmq_cpuset *s)
 	return false;
 }
 
-static const char *check_sets(const struct vbmq_host *h, const struct vbmq_policy *policy,
+static struct vbmq_cpuset base_of(const struct vbmq_host *h)
+{
+	struct vbmq_cpuset base = vbmq_cpuset_andnot(&h->usable, &h->isolated);
+
+	return vbmq_cpuset_is_empty(&base) ? h->usable : base;
+}
+
+static bool keeps_place(const struct vbmq_domain *d, const struct vbmq_thread *t)
+{
+	return d->state != VBMQ_DOMAIN_SHUTOFF && !d->responsive && t && t->held && t->own;
+}
+
+/* What threads of guests that do not answer have for themselves. */
+static struct vbmq_cpuset kept_places(const struct vbmq_snapshot *s)
+{
+	struct vbmq_cpuset kept = VBMQ_CPUSET_EMPTY;
+
+	for (size_t i = 0; i < s->n_domains; i++)
+		for (size_t j = 0; j < s->domains[i]->n_threads; j++) {
+			const struct vbmq_thread *t = &s->domains[i]->threads[j];
+
+			if (keeps_place(s->domains[i], t))
+				kept = vbmq_cpuset_or(&kept, &t->applied);
+		}
+	return kept;
+}
+
+static const char *check_sets(const struct vbmq_snapshot *s, const struct vbmq_policy *policy,
 			      const struct vbmq_placement *p)
 {
+	const struct vbmq_host *h = s->host;
 	size_t usable = 0, shareable = 0, shared = 0, min = policy->shared_min_cores;
-	struct vbmq_cpuset base = vbmq_cpuset_andnot(&h->usable, &h->isolated), all;
+	struct vbmq_cpuset base = base_of(h), kept = kept_places(s), free, given, all;
 
-	if (vbmq_cpuset_is_empty(&base))
-		base = h->usable;
+	kept = vbmq_host_whole_cores(h, &kept);
+	free = vbmq_cpuset_andnot(&base, &kept);
+	given = vbmq_cpuset_andnot(&p->dedicated, &kept);
 	all = vbmq_cpuset_or(&p->shared, &p->dedicated);
 	if (vbmq_cpuset_is_empty(&p->shared))
 		return "the shared set is empty";
@@ -64,15 +93,15 @@ static const char *check_sets(const struct vbmq_host *h, const struct vbmq_polic
 		return "a CPU is neither shared nor dedicated";
 	if (vbmq_cpuset_intersects(&p->shared, &p->dedicated))
 		return "a CPU is shared and dedicated";
-	if (vbmq_cpuset_intersects(&policy->reserved, &p->dedicated))
+	if (vbmq_cpuset_intersects(&policy->reserved, &given))
 		return "a reserved CPU is dedicated";
-	if (!vbmq_cpuset_is_empty(&policy->dedicated) && !vbmq_cpuset_is_subset(&p->dedicated, &policy->dedicated))
+	if (!vbmq_cpuset_is_empty(&policy->dedicated) && !vbmq_cpuset_is_subset(&given, &policy->dedicated))
 		return "a CPU is dedicated that the policy does not list";
 	for (size_t c = 0; c < h->n_cores; c++) {
 		struct vbmq_cpuset cpus = vbmq_cpuset_and(&h->cores[c].cpus, &h->usable);
 
 		usable += !vbmq_cpuset_is_empty(&cpus);
-		shareable += vbmq_cpuset_intersects(&cpus, &base);
+		shareable += vbmq_cpuset_intersects(&cpus, &free);
 		cpus = vbmq_cpuset_and(&cpus, &base);
 		shared += !vbmq_cpuset_is_empty(&cpus) && vbmq_cpuset_is_subset(&cpus, &p->shared);
 	}
@@ -84,9 +113,11 @@ static const char *check_sets(const struct vbmq_host *h, const struct vbmq_polic
 }
 
 /* Exclusive threads: a core belongs to one domain; unless it was degraded, to one of its threads. */
-static const char *check_exclusive(const struct vbmq_host *h, const struct vbmq_placement *p, uint32_t *owner,
+static const char *check_exclusive(const struct vbmq_snapshot *s, const struct vbmq_placement *p, uint32_t *owner,
 				   uint32_t *n_here)
 {
+	const struct vbmq_host *h = s->host;
+
 	for (uint32_t i = 0; i < p->n_domains; i++) {
 		const struct vbmq_place_domain *d = &p->domains[i];
 
@@ -101,6 +132,9 @@ static const char *check_exclusive(const struct vbmq_host *h, const struct vbmq_
 			if (!t->exclusive)
 				continue;
 			core = h->core_of[cpu];
+			if (!t->planned &&
+			    keeps_place(s->domains[i], vbmq_domain_thread(s->domains[i], t->kind, t->id)))
+				continue; /* how such places lie to each other is not of our making */
 			if (!t->planned || !d->managed)
 				return say("%s: a thread that is not ours is exclusive", d->name);
 			if (vbmq_cpuset_count(&t->cpus) != 1 || !vbmq_cpuset_is_subset(&t->cpus, &p->dedicated))
@@ -120,6 +154,10 @@ static const char *check_exclusive(const struct vbmq_host *h, const struct vbmq_
 
 static const char *check_floating(const struct vbmq_snapshot *s, const struct vbmq_placement *p, const uint32_t *owner)
 {
+	struct vbmq_cpuset kept = kept_places(s), given;
+
+	kept = vbmq_host_whole_cores(s->host, &kept);
+	given = vbmq_cpuset_andnot(&p->dedicated, &kept);
 	for (uint32_t i = 0; i < p->n_domains; i++) {
 		const struct vbmq_domain *is = s->domains[i];
 		const struct vbmq_place_domain *d = &p->domains[i];
@@ -130,7 +168,10 @@ static const char *check_floating(const struct vbmq_snapshot *s, const struct vb
 
 			if (!was != t->to_add)
 				return say("%s: to_add is wrong", d->name);
-			if (t->planned && !t->exclusive && vbmq_cpuset_intersects(&t->cpus, &p->dedicated))
+			/* An owner who pins his threads to the place of a guest that hangs has his will. */
+			if (t->planned && !t->exclusive &&
+			    vbmq_cpuset_intersects(&t->cpus,
+						   is->has_cpuset || (was && was->has_pin) ? &given : &p->dedicated))
 				return say("%s: %s %u floats on a dedicated core", d->name,
 					   vbmq_thread_kind_words[t->kind], t->id);
 			if (t->planned && !vbmq_cpuset_is_subset(&t->cpus, &s->host->usable))
@@ -146,6 +187,28 @@ static const char *check_floating(const struct vbmq_snapshot *s, const struct vb
 					return say("%s: CPU %d of an owner's pin was given away", d->name, c);
 		}
 	}
+	return NULL;
+}
+
+/* What a thread has for itself stays its own while its guest does not answer, unless nothing would be left for the others. */
+static const char *check_hung(const struct vbmq_snapshot *s, const struct vbmq_placement *p)
+{
+	struct vbmq_cpuset kept = kept_places(s), left = vbmq_host_whole_cores(s->host, &kept);
+
+	left = vbmq_cpuset_andnot(&p->shared, &left);
+	if (vbmq_cpuset_is_empty(&left))
+		return NULL;
+	for (size_t i = 0; i < p->n_domains; i++)
+		for (size_t j = 0; j < p->domains[i].n_threads; j++) {
+			const struct vbmq_place_thread *t = &p->domains[i].threads[j];
+			const struct vbmq_thread *was = vbmq_domain_thread(s->domains[i], t->kind, t->id);
+
+			/* Where its owner pinned it is the owner's affair. */
+			if (t->planned && !s->domains[i]->has_cpuset && !(was && was->has_pin) &&
+			    vbmq_cpuset_intersects(&t->cpus, &kept))
+				return say("%s: %s %u comes to the place of a guest that does not answer",
+					   p->domains[i].name, vbmq_thread_kind_words[t->kind], t->id);
+		}
 	return NULL;
 }
 
@@ -189,11 +252,13 @@ const char *props_placement(const struct vbmq_snapshot *s, const struct vbmq_pol
 		owner[c] = UINT32_MAX;
 	if (p->n_domains != s->n_domains)
 		return "domains are missing";
-	wrong = check_sets(s->host, policy, p);
+	wrong = check_sets(s, policy, p);
 	if (!wrong)
-		wrong = check_exclusive(s->host, p, owner, n_here);
+		wrong = check_exclusive(s, p, owner, n_here);
 	if (!wrong)
 		wrong = check_floating(s, p, owner);
+	if (!wrong)
+		wrong = check_hung(s, p);
 	for (uint32_t i = 0; i < p->n_domains && !wrong; i++)
 		wrong = check_disks(s, &p->domains[i], i);
 	return wrong;
@@ -302,6 +367,20 @@ static void set_stage(struct stage *st)
 		set_old_area_of_loser(st, &st->actors[i]);
 }
 
+/* o stands alone on all there is of the shared set, and cannot leave because others, who are to go there, stand where it is
+ * to go: with no core free, one has to come to the other. */
+static bool boxed_in(const struct stage *st, const struct actor *o)
+{
+	struct vbmq_cpuset cores = vbmq_host_whole_cores(st->s->host, &o->old_area);
+
+	if (!o->to->exclusive || !vbmq_cpuset_is_subset(&st->p->shared, &cores))
+		return false;
+	for (size_t i = 0; i < st->n; i++)
+		if (&st->actors[i] != o && vbmq_cpuset_intersects(&st->actors[i].now, &o->new_area))
+			return true;
+	return false;
+}
+
 static const char *step_overlap(struct stage *st, const struct actor *a, const struct vbmq_cpuset *to, bool final)
 {
 	for (size_t i = 0; i < st->n; i++) {
@@ -310,7 +389,8 @@ static const char *step_overlap(struct stage *st, const struct actor *a, const s
 
 		if (o == a)
 			continue;
-		if (vbmq_cpuset_intersects(to, &o->old_area) && !vbmq_cpuset_intersects(&a->now, &o->old_area))
+		if (vbmq_cpuset_intersects(to, &o->old_area) && !vbmq_cpuset_intersects(&a->now, &o->old_area) &&
+		    !boxed_in(st, o))
 			return say("meets %s %u of domain %u on its old place", vbmq_thread_kind_words[o->to->kind],
 				   o->to->id, o->domain);
 		if (o->arrived && !mates && vbmq_cpuset_intersects(to, &o->new_area) &&
