@@ -283,6 +283,12 @@ static int resize_queues(struct vbmq_disk *disk, uint32_t n)
 	return 0;
 }
 
+static int unknown_thread(const struct vbmq_disk *disk, uint32_t queue, struct vbmq_err *err)
+{
+	return vbmq_err_set(err, -EAGAIN, "disk %s: queue %u is served by an I/O thread that libvirt does not know",
+			    disk->target, queue);
+}
+
 static int take_disk(struct vbmq_domain *d, struct vbmq_disk *disk, const struct disk_query *q, struct vbmq_err *err)
 {
 	_cleanup_free_ uint32_t *map = NULL;
@@ -311,12 +317,6 @@ static int take_disk(struct vbmq_domain *d, struct vbmq_disk *disk, const struct
 	}
 	vbmq_disk_estimate_vcpus(disk, d->n_vcpus);
 	return 0;
-}
-
-static int unknown_thread(const struct vbmq_disk *disk, uint32_t queue, struct vbmq_err *err)
-{
-	return vbmq_err_set(err, -EAGAIN, "disk %s: queue %u is served by an I/O thread that libvirt does not know",
-			    disk->target, queue);
 }
 
 /* The vCPU a queue interrupts. Where the guest's vector does not tell, the estimate stays; but a queue in use that sends no
