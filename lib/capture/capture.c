@@ -205,15 +205,11 @@ static int take_memory(struct vbmq_virt *v, struct vbmq_domain *d, struct vbmq_e
 	return 0;
 }
 
-int vbmq_capture_domain(struct vbmq_virt *v, const char *uuid, struct vbmq_domain **ret,
-			struct vbmq_err *ret_metadata_err, struct vbmq_err *err)
+/* Adds what the host tells to what libvirt told. */
+static int complete(struct vbmq_virt *v, struct vbmq_domain *d, struct vbmq_err *err)
 {
-	_cleanup_(vbmq_domain_freep) struct vbmq_domain *d = NULL;
-	int r;
+	int r = 0;
 
-	r = vbmq_virt_read_domain(v, uuid, &d, ret_metadata_err, err);
-	if (r < 0)
-		return r;
 	if (d->state != VBMQ_DOMAIN_SHUTOFF) {
 		r = find_process(d, err);
 		if (r == 0 && d->pid)
@@ -221,8 +217,37 @@ int vbmq_capture_domain(struct vbmq_virt *v, const char *uuid, struct vbmq_domai
 		if (r == 0)
 			r = take_memory(v, d, err);
 	}
+	return r < 0 ? r : take_devices(d, err);
+}
+
+int vbmq_capture_domain(struct vbmq_virt *v, const char *uuid, struct vbmq_domain **ret,
+			struct vbmq_err *ret_metadata_err, struct vbmq_err *err)
+{
+	_cleanup_(vbmq_domain_freep) struct vbmq_domain *d = NULL;
+	int r;
+
+	r = vbmq_virt_read_domain(v, uuid, &d, ret_metadata_err, err);
 	if (r == 0)
-		r = take_devices(d, err);
+		r = complete(v, d, err);
+	if (r < 0)
+		return r;
+	*ret = VBMQ_STEAL(d);
+	return 0;
+}
+
+/* A listed domain. If libvirtd does not answer any more: it is still there and occupies CPUs, so it is not left out. */
+static int capture_listed(struct vbmq_virt *v, const struct vbmq_virt_name *name, struct vbmq_domain **ret,
+			  struct vbmq_err *err)
+{
+	_cleanup_(vbmq_domain_freep) struct vbmq_domain *d = NULL;
+	struct vbmq_err why = VBMQ_ERR_INIT;
+	int r = vbmq_capture_domain(v, name->uuid, ret, NULL, &why);
+
+	if (r != -ETIMEDOUT && r != -EBUSY)
+		return r < 0 ? vbmq_err_set(err, r, "%s", why.text) : 0;
+	r = vbmq_virt_recall_domain(v, name, &d, err);
+	if (r == 0)
+		r = complete(v, d, err);
 	if (r < 0)
 		return r;
 	*ret = VBMQ_STEAL(d);
@@ -244,7 +269,7 @@ static int add_domain(struct vbmq_virt *v, struct vbmq_snapshot *s, const struct
 	struct vbmq_domain *d = NULL;
 	int r;
 
-	r = vbmq_capture_domain(v, name->uuid, &d, NULL, &why);
+	r = capture_listed(v, name, &d, &why);
 	if (r == -ENOENT) /* stopped since the list was made */
 		return 0;
 	if (r == 0 && d->state == VBMQ_DOMAIN_SHUTOFF) {

@@ -16,7 +16,8 @@
 int vbmq_capture_domain(struct vbmq_virt *v, const char *uuid, struct vbmq_domain **ret,
 			struct vbmq_err *ret_metadata_err, struct vbmq_err *err);
 
-/* Everything: live host, all active domains. A domain that cannot be read is left out and named in *ret_skipped (text for
+/* Everything: live host, all active domains. One that libvirtd does not answer for is there as not responsive, with what is known
+ * of it; one that cannot be read for another reason is left out and named in *ret_skipped (text for
  * people, caller frees, NULL if none). undo may be NULL. policy may be NULL. The result is finished. */
 int vbmq_capture_all(struct vbmq_virt *v, const struct vbmq_undo *undo, const struct vbmq_policy *policy,
 		     struct vbmq_snapshot **ret, char **ret_skipped, struct vbmq_err *err);

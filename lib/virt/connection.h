@@ -56,6 +56,7 @@ struct vbmq_virt_name {
 	char *name;
 	char uuid[37];
 	bool active;
+	int32_t id; /* libvirt's, -1: not running */
 };
 /* All domains (active only, or also defined ones), sorted by name; free with vbmq_virt_names_free. */
 int vbmq_virt_list(struct vbmq_virt *v, bool inactive_too, struct vbmq_virt_name **ret, size_t *ret_n,

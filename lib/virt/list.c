@@ -68,7 +68,8 @@ static int fill(struct list_job *job, virDomainPtr *doms, size_t n)
 		if (!name->name)
 			return vbmq_err_oom(&job->err);
 		/* A client-side number: -1 for a domain that was not running when it was listed. */
-		name->active = virDomainGetID(doms[i]) != (unsigned)-1;
+		name->id = (int32_t)virDomainGetID(doms[i]);
+		name->active = name->id >= 0;
 		job->n++;
 	}
 	qsort(job->names, job->n, sizeof(*job->names), by_name);

@@ -512,6 +512,39 @@ static int bare_domain(const struct vbmq_virt_facts *facts, struct vbmq_domain *
 	return 0;
 }
 
+/* From XML, NULL: there is none. Everything but what the monitor tells. */
+static int make_domain(const char *called, const struct vbmq_virt_facts *facts, const char *xml,
+		       struct vbmq_domain **ret, struct vbmq_err *ret_metadata, struct vbmq_err *err)
+{
+	struct vbmq_domain *d = NULL;
+	int r = xml ? vbmq_domxml_parse_lenient(called, xml, strlen(xml), facts->id >= 0, &d, ret_metadata, err)
+		    : bare_domain(facts, &d, err);
+
+	if (r < 0)
+		return r;
+	d->id = facts->id;
+	d->state = facts->id >= 0 ? state_of(facts->state) : VBMQ_DOMAIN_SHUTOFF;
+	*ret = d;
+	return 0;
+}
+
+/* The text begins with what we were called with; people know the domain by its name. */
+static int note_metadata_error(struct vbmq_domain *d, const char *called, const struct vbmq_err *metadata,
+			       struct vbmq_err *err)
+{
+	size_t own = strlen(called);
+
+	if (!metadata->code)
+		return 0;
+	if (strncmp(metadata->text, called, own) != 0)
+		own = 0;
+	if (asprintf(&d->metadata_error, "%s%s", own ? d->name : "", metadata->text + own) < 0) {
+		d->metadata_error = NULL;
+		return vbmq_err_oom(err);
+	}
+	return 0;
+}
+
 int vbmq_virt_read_domain(struct vbmq_virt *v, const char *name_or_uuid, struct vbmq_domain **ret,
 			  struct vbmq_err *ret_metadata_err, struct vbmq_err *err)
 {
@@ -525,14 +558,10 @@ int vbmq_virt_read_domain(struct vbmq_virt *v, const char *name_or_uuid, struct 
 	r = vbmq_virt_look(v, name_or_uuid, &facts, err);
 	if (r == 0)
 		r = get_xml(v, &facts, &xml, &hung, err);
-	if (r == 0 && xml)
-		r = vbmq_domxml_parse_lenient(name_or_uuid, xml, strlen(xml), facts.id >= 0, &d, &metadata, err);
-	else if (r == 0)
-		r = bare_domain(&facts, &d, err);
+	if (r == 0)
+		r = make_domain(name_or_uuid, &facts, xml, &d, &metadata, err);
 	if (r < 0)
 		return r;
-	d->id = facts.id;
-	d->state = facts.id >= 0 ? state_of(facts.state) : VBMQ_DOMAIN_SHUTOFF;
 	d->responsive = !hung;
 	if (facts.id >= 0 && !hung && v->qemu && !v->read_only) {
 		r = ask_monitor(v, d, &why);
@@ -545,19 +574,34 @@ int vbmq_virt_read_domain(struct vbmq_virt *v, const char *name_or_uuid, struct 
 	}
 	if (!d->responsive)
 		recall_threads(v, d);
-	if (metadata.code) {
-		size_t own = strlen(name_or_uuid);
+	r = note_metadata_error(d, name_or_uuid, &metadata, err);
+	if (r < 0)
+		return r;
+	if (metadata.code && ret_metadata_err)
+		*ret_metadata_err = metadata;
+	*ret = VBMQ_STEAL(d);
+	return 0;
+}
 
-		/* The text begins with what we were called with; people know the domain by its name. */
-		if (strncmp(metadata.text, name_or_uuid, own) != 0)
-			own = 0;
-		if (asprintf(&d->metadata_error, "%s%s", own ? d->name : "", metadata.text + own) < 0) {
-			d->metadata_error = NULL;
-			return vbmq_err_oom(err);
-		}
-		if (ret_metadata_err)
-			*ret_metadata_err = metadata;
-	}
+int vbmq_virt_recall_domain(struct vbmq_virt *v, const struct vbmq_virt_name *name, struct vbmq_domain **ret,
+			    struct vbmq_err *err)
+{
+	struct vbmq_virt_facts facts = { .id = name->id, .state = VIR_DOMAIN_RUNNING };
+	_cleanup_(vbmq_domain_freep) struct vbmq_domain *d = NULL;
+	struct vbmq_err metadata = VBMQ_ERR_INIT;
+	_cleanup_free_ char *xml = NULL;
+	int r;
+
+	memcpy(facts.uuid, name->uuid, sizeof(facts.uuid));
+	(void)snprintf(facts.name, sizeof(facts.name), "%s", name->name);
+	xml = recall_xml(v, &facts);
+	r = make_domain(facts.uuid, &facts, xml, &d, &metadata, err);
+	if (r == 0)
+		r = note_metadata_error(d, facts.uuid, &metadata, err);
+	if (r < 0)
+		return r;
+	d->responsive = false;
+	recall_threads(v, d);
 	*ret = VBMQ_STEAL(d);
 	return 0;
 }

@@ -13,6 +13,13 @@ int vbmq_virt_read_domain(struct vbmq_virt *v, const char *name_or_uuid, struct 
 			  struct vbmq_err *ret_metadata_err, struct vbmq_err *err);
 
 /*
+ * A domain of the list that libvirtd then says nothing more of (-ETIMEDOUT, -EBUSY): what was last heard of this instance, or
+ * just that it is there; responsive=false. Asks nobody.
+ */
+int vbmq_virt_recall_domain(struct vbmq_virt *v, const struct vbmq_virt_name *name, struct vbmq_domain **ret,
+			    struct vbmq_err *err);
+
+/*
  * Where the memory of a running instance lies costs a walk over all of it to find out, so lib/capture leaves it here with the
  * time up to which it need not look again (CLOCK_MONOTONIC, ms). recall: false when nothing is noted for this instance or its
  * time is over. No memory: it is not noted.
