@@ -463,7 +463,8 @@ static void dump_threads(struct qt_disk *d, FILE *to)
 
 		snprintf(name, sizeof(name), "%s/%s/stat", path, e->d_name);
 		f = e->d_name[0] == '.' ? NULL : fopen(name, "re");
-		if (f && fgets(line, sizeof(line), f))
+		/* Idle workers of the thread pool tell nothing. */
+		if (f && fgets(line, sizeof(line), f) && !strstr(line, "(worker) S"))
 			fprintf(to, "# thread: %.60s\n", line);
 		if (f)
 			fclose(f);
@@ -486,10 +487,8 @@ void qt_disk_diagnose(struct qt_disk *d, FILE *to)
 	for (unsigned i = 0; d->plugged && i < d->n_queues; i++) {
 		r = qt_qmp(d->vm, &v, &err, "x-query-virtio-queue-status", "{s:s, s:i}", "path", path, "queue", (int)i);
 		dump_json(to, "queue, device", v, r, &err);
-		if (r == -ETIMEDOUT || r == -EPIPE)
-			break;
 	}
-	if (qt_vm_alive(d->vm) && r != -ETIMEDOUT) {
+	if (qt_vm_alive(d->vm)) {
 		r = qt_qmp(d->vm, &v, &err, "qom-get", "{s:s, s:s}", "path", path, "property", "iothread-vq-mapping");
 		dump_json(to, "mapping", v, r, &err);
 		r = qt_qmp(d->vm, &v, &err, "query-iothreads", NULL);

@@ -15,7 +15,7 @@
  * thread between qt_load_new() and qt_load_free() unless it is held (qt_load_hold()), else the control.
  *
  * Errors: 0 or negative errno with err set (util/err.h). -EREMOTEIO: QMP answered with an error, err->text is its text.
- * -ETIMEDOUT: QEMU stopped making progress (see qt_patience). -EPROTO: QEMU broke the virtio protocol.
+ * -ETIMEDOUT: QEMU stopped making progress (see qt_patience); when QMP did, every later command fails so. -EPROTO: QEMU broke the virtio protocol.
  */
 
 #include <jansson.h>
@@ -44,7 +44,14 @@ struct qt_vm_conf {
 /* VBMQ_QEMU of the environment if set and not empty, else qemu-system-x86_64. */
 const char *qt_emulator(void);
 
-/* A running, paused-by-nobody machine without devices; dies with the calling thread's process. */
+/*
+ * Can qt_emulator() be driven here, and does it have all these QMP commands (separated by spaces)? 1: yes; 0: it has not the
+ * commands; -ENOENT: there is none, it is older than iothread-vq-mapping, or its descriptors may not be copied (a test is to be
+ * skipped with err->text); other errors.
+ */
+int qt_probe(const char *commands, struct vbmq_err *err);
+
+/* A running machine without devices; dies with this process. */
 int qt_vm_new(const struct qt_vm_conf *conf, struct qt_vm **ret, struct vbmq_err *err);
 struct qt_vm *qt_vm_free(struct qt_vm *vm); /* kills QEMU and waits for it */
 pid_t qt_vm_pid(const struct qt_vm *vm);
@@ -74,6 +81,8 @@ int qt_qmp_has(struct qt_vm *vm, const char *command, struct vbmq_err *err);
 int qt_event(struct qt_vm *vm, const char *name, const char *key, const char *value, json_t **ret,
 	     struct vbmq_err *err);
 void qt_events_drop(struct qt_vm *vm);
+/* The same without waiting, of what came with answers so far: 1 or 0. */
+int qt_event_came(struct qt_vm *vm, const char *name, const char *key, const char *value, json_t **ret);
 
 /* object-add of an IOThread; its thread id by query-iothreads. */
 int qt_iothread_add(struct qt_vm *vm, const char *id, struct vbmq_err *err);
@@ -198,6 +207,8 @@ struct qt_slot *qt_slot_get(struct qt_queue *q);
 void qt_submit(struct qt_queue *q, struct qt_slot *s);
 /* Publishes what was submitted and kicks if the device wants it. true: kicked. */
 bool qt_publish(struct qt_queue *q);
+/* Requests the device has been given and has not completed, as the rings say; any thread may ask. */
+unsigned qt_outstanding(const struct qt_queue *q);
 void qt_kick(struct qt_queue *q); /* in any case; not counted */
 /*
  * One completion: 1 and *ret, 0 = none there, -EPROTO: one that was never asked for, that came twice, or with a wrong
@@ -253,6 +264,7 @@ struct qt_load *qt_load_free(struct qt_load *l); /* stops it if it runs */
 
 void qt_load_depth(struct qt_load *l, unsigned queue, unsigned depth); /* from the next request on */
 void qt_load_gap(struct qt_load *l, uint64_t gap_ns);
+void qt_load_writes(struct qt_load *l, unsigned percent);
 /* What a queue completed so far; cheap, callable while it runs. */
 uint64_t qt_load_completed(const struct qt_load *l, unsigned queue);
 unsigned qt_load_in_flight(const struct qt_load *l, unsigned queue);

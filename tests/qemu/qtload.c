@@ -132,7 +132,9 @@ static bool submit_one(struct qt_load *l, struct qt_load_queue *lq, uint64_t now
 		s->type = QT_FLUSH;
 		s->bytes = 0;
 	} else if (qt_pick_blocks(lq, l->conf.max_blocks, &block, &n)) {
-		s->type = qt_random(&lq->rng) % 100 < l->conf.write_percent ? QT_WRITE : QT_READ;
+		s->type = qt_random(&lq->rng) % 100 < atomic_load_explicit(&l->write_percent, memory_order_relaxed)
+				  ? QT_WRITE
+				  : QT_READ;
 		s->bytes = n * QT_BLOCK;
 	} else {
 		qt_slot_put(lq->q, s);
@@ -276,6 +278,7 @@ int qt_load_new(struct qt_disk *d, const struct qt_load_conf *conf, struct qt_lo
 	if (l->conf.max_blocks > d->conf.max_bytes / QT_BLOCK)
 		l->conf.max_blocks = d->conf.max_bytes / QT_BLOCK;
 	atomic_init(&l->gap_ns, conf->gap_ns);
+	atomic_init(&l->write_percent, conf->write_percent);
 	pthread_mutex_init(&l->lock, NULL);
 	pthread_cond_init(&l->changed, NULL);
 	for (unsigned i = 0; i < l->n_queues; i++) {
@@ -330,6 +333,11 @@ void qt_load_depth(struct qt_load *l, unsigned queue, unsigned depth)
 void qt_load_gap(struct qt_load *l, uint64_t gap_ns)
 {
 	atomic_store(&l->gap_ns, gap_ns);
+}
+
+void qt_load_writes(struct qt_load *l, unsigned percent)
+{
+	atomic_store(&l->write_percent, percent);
 }
 
 uint64_t qt_load_completed(const struct qt_load *l, unsigned queue)

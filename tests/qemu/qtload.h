@@ -37,6 +37,7 @@ struct qt_load {
 	struct qt_load_queue queues[QT_QUEUES_MAX];
 	unsigned n_queues;
 	atomic_uint_fast64_t gap_ns;
+	atomic_uint write_percent;
 
 	pthread_t thread;
 	bool started;

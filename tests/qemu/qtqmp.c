@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define QT_LINE_MAX (16u << 20)
 
@@ -95,13 +96,19 @@ int qt_qmpj(struct qt_vm *vm, json_t **ret, struct vbmq_err *err, const char *co
 	json_decref(msg);
 	if (!text)
 		return vbmq_err_oom(err);
+	if (vm->silent) {
+		free(text);
+		return vbmq_err_set(err, -ETIMEDOUT, "%s: QMP does not answer any more", command);
+	}
 	r = qt_write_all(vm->qmp_fd, text, strlen(text));
 	free(text);
 	if (r >= 0)
 		r = qt_write_all(vm->qmp_fd, "\n", 1);
 	if (r < 0)
 		return vbmq_err_set(err, r, "%s: writing to QMP: %s", command, strerror(-r));
-	return answer(vm, ret, command, err);
+	r = answer(vm, ret, command, err);
+	vm->silent = r < 0 && r != -EREMOTEIO;
+	return r;
 }
 
 int qt_qmp(struct qt_vm *vm, json_t **ret, struct vbmq_err *err, const char *command, const char *fmt, ...)
@@ -151,6 +158,48 @@ int qt_qmp_has(struct qt_vm *vm, const char *command, struct vbmq_err *err)
 	return r;
 }
 
+static int has_mapping(struct qt_vm *vm, struct vbmq_err *err)
+{
+	json_t *list, *p;
+	size_t i;
+	int r = qt_qmp(vm, &list, err, "device-list-properties", "{s:s}", "typename", "virtio-blk-pci");
+
+	if (r < 0)
+		return r;
+	json_array_foreach(list, i, p)
+	{
+		const char *name = json_string_value(json_object_get(p, "name"));
+
+		if (name && !strcmp(name, "iothread-vq-mapping"))
+			r = 1;
+	}
+	json_decref(list);
+	return r ? r : vbmq_err_set(err, -ENOENT, "%s is older than iothread-vq-mapping (QEMU 9.0)", qt_emulator());
+}
+
+int qt_probe(const char *commands, struct vbmq_err *err)
+{
+	struct vbmq_err cause = VBMQ_ERR_INIT;
+	struct qt_vm *vm = NULL;
+	char name[80];
+	int n, r = qt_vm_new(&(struct qt_vm_conf){ .ram_mib = 16 }, &vm, &cause);
+
+	if (r < 0)
+		return vbmq_err_set(err, strstr(cause.text, "No such file") ? -ENOENT : r, "%s", cause.text);
+	r = has_mapping(vm, err);
+	for (; r > 0 && sscanf(commands, " %79s%n", name, &n) == 1; commands += n)
+		r = qt_qmp_has(vm, name, err);
+	if (r > 0) {
+		int fd = qt_vm_getfd(vm, 0);
+
+		r = fd < 0 ? vbmq_err_set(err, -ENOENT, "descriptors of QEMU cannot be copied: %s", strerror(-fd)) : 1;
+		if (fd >= 0)
+			close(fd);
+	}
+	qt_vm_free(vm);
+	return r;
+}
+
 /* The first event that fits, removed; NULL: none. */
 static json_t *take_event(struct qt_vm *vm, const char *name, const char *key, const char *value)
 {
@@ -194,6 +243,19 @@ int qt_event(struct qt_vm *vm, const char *name, const char *key, const char *va
 	else
 		json_decref(data);
 	return 0;
+}
+
+int qt_event_came(struct qt_vm *vm, const char *name, const char *key, const char *value, json_t **ret)
+{
+	json_t *data = take_event(vm, name, key, value);
+
+	if (!data)
+		return 0;
+	if (ret)
+		*ret = data;
+	else
+		json_decref(data);
+	return 1;
 }
 
 void qt_events_drop(struct qt_vm *vm)

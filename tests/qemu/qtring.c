@@ -219,6 +219,13 @@ int qt_reap(struct qt_queue *q, struct qt_slot **ret, struct vbmq_err *err)
 	return 1;
 }
 
+unsigned qt_outstanding(const struct qt_queue *q)
+{
+	uint16_t used = __atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE);
+
+	return (uint16_t)(__atomic_load_n(&q->avail->idx, __ATOMIC_ACQUIRE) - used);
+}
+
 static int by_avail(const void *a, const void *b)
 {
 	const struct qt_slot *x = *(struct qt_slot *const *)a, *y = *(struct qt_slot *const *)b;

@@ -322,15 +322,16 @@ static int spawn(struct qt_vm *vm, const struct qt_vm_conf *conf, struct vbmq_er
 	snprintf(mem, sizeof(mem), "%zuM", vm->ram_size >> 20);
 	snprintf(qt, sizeof(qt), "socket,id=qtest,fd=%d", keep[0]);
 	snprintf(qmp, sizeof(qmp), "socket,id=qmp,fd=%d", keep[1]);
-	const char *const fixed[] = { emulator,	    "-accel",	   "qtest",
-				      "-accel",	    "tcg",	   "-machine",
-				      machine,	    "-m",	   mem,
-				      "-object",    ram,	   "-bios",
-				      bios,	    "-nodefaults", "-no-user-config",
-				      "-display",   "none",	   "-chardev",
-				      qt,	    "-qtest",	   "chardev:qtest",
-				      "-qtest-log", "none",	   "-chardev",
-				      qmp,	    "-mon",	   "chardev=qmp,mode=control" };
+	/* clang-format off */
+	const char *const fixed[] = {
+		emulator, "-name", "qtdrive,debug-threads=on",
+		"-accel", "qtest", "-accel", "tcg", "-machine", machine,
+		"-m", mem, "-object", ram, "-bios", bios,
+		"-nodefaults", "-no-user-config", "-display", "none",
+		"-chardev", qt, "-qtest", "chardev:qtest", "-qtest-log", "none",
+		"-chardev", qmp, "-mon", "chardev=qmp,mode=control",
+	};
+	/* clang-format on */
 
 	for (size_t i = 0; i < VBMQ_ELEMENTSOF(fixed); i++)
 		argv[n++] = (char *)(uintptr_t)fixed[i];

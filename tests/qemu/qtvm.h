@@ -12,6 +12,7 @@ struct qt_vm {
 	uint8_t *ram;
 	size_t ram_size;
 	char dir[64]; /* holds the firmware QEMU insists on */
+	bool silent; /* a command was left without an answer */
 	json_t *events; /* array of whole event objects, oldest first */
 	char *in; /* QMP bytes not yet a line */
 	size_t n_in, size_in;
