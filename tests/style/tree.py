@@ -33,10 +33,14 @@ def text(path):
 
 
 def licence():
-    scripts = [p for p in ALL if p.parent.name == "tools" and p.suffix == "" and text(p).startswith("#!")]
+    scripts = [p for p in ALL if p.parent.name in ("tools", "qemu-patches") and p.suffix == "" and text(p).startswith("#!")]
     for p in SOURCES + scripts:
-        if "SPDX-License-Identifier:" not in "\n".join(text(p).splitlines()[:4]):
+        want = "GPL-2.0-or-later" if p.parent.name == "qemu-patches" else "LGPL-2.1-or-later"
+        top = "\n".join(text(p).splitlines()[:4])
+        if "SPDX-License-Identifier:" not in top:
             yield "%s: no SPDX line on top" % p.relative_to(ROOT)
+        elif "SPDX-License-Identifier: " + want not in top:
+            yield "%s: its licence is not %s" % (p.relative_to(ROOT), want)
 
 
 def size():

@@ -6,11 +6,12 @@
 vbmq_die() { echo "${0##*/}: $*" >&2; exit 1; }
 vbmq_say() { echo "${0##*/}: $*" >&2; }
 
-# vbmq_lock NAME: one maker of NAME at a time; held until this process ends (children must not keep descriptor 8: 8>&-).
+# vbmq_lock NAME [SECONDS]: one maker of NAME at a time, waited for half an hour or SECONDS; held until this process ends
+# (children must not keep descriptor 8: 8>&-).
 vbmq_lock() {
 	mkdir -p "$VBMQ_CACHE" || vbmq_die "cannot make $VBMQ_CACHE (set VBMQ_CACHE to a directory you may write)"
 	exec 8>"$VBMQ_CACHE/.lock-$1"
-	flock -w 1800 8 || vbmq_die "another run has held $VBMQ_CACHE/.lock-$1 for half an hour"
+	flock -w "${2:-1800}" 8 || vbmq_die "another run has held $VBMQ_CACHE/.lock-$1 for ${2:-1800} seconds"
 }
 vbmq_unlock() { exec 8>&-; }
 
