@@ -46,6 +46,7 @@ enum cli_option { /* bit numbers of struct cli_verb.options */
 		  CLI_OPT_INTERVAL,
 		  CLI_OPT_COUNT,
 		  CLI_OPT_REVERT,
+		  CLI_OPT_WATCH,
 		  CLI_OPT_MAX,
 };
 
@@ -76,6 +77,7 @@ struct cli {
 	uint32_t interval_ms;
 	uint32_t count; /* watch: 0 = for ever */
 	bool revert;
+	bool watch; /* stats: again and again */
 	char **args; /* what follows the options */
 	int n_args;
 };
@@ -104,6 +106,7 @@ struct cli_option_text {
 	const char *name;
 	const char *argument; /* NULL: none */
 	const char *help;
+	bool optional; /* the argument may be left out */
 };
 struct cli_option_text cli_option_text(enum cli_option option);
 /* Every verb takes these. */
@@ -134,6 +137,7 @@ int cmd_reload(struct cli *cli);
 int cmd_restore(struct cli *cli);
 int cmd_resume(struct cli *cli);
 int cmd_show(struct cli *cli);
+int cmd_stats(struct cli *cli);
 int cmd_status(struct cli *cli);
 int cmd_topology(struct cli *cli);
 int cmd_validate(struct cli *cli);

@@ -35,8 +35,15 @@ static void print_options(uint64_t mask)
 		o = cli_option_text((enum cli_option)i);
 		if (o.letter)
 			printf("**-%c**, ", o.letter);
-		printf("**--%s**%s%s%s\n    %s\n", o.name, o.argument ? " *" : "", o.argument ? o.argument : "",
-		       o.argument ? "*" : "", o.help);
+		printf("**--%s**%s%s%s\n    %s\n", o.name,
+		       o.optional   ? "\\ [=\\ *"
+		       : o.argument ? " *"
+				    : "",
+		       o.argument ? o.argument : "",
+		       o.optional   ? "*\\ ]"
+		       : o.argument ? "*"
+				    : "",
+		       o.help);
 	}
 }
 

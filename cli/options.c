@@ -44,6 +44,8 @@ static const struct cli_option_text options[CLI_OPT_MAX] = {
 	[CLI_OPT_OUTPUT] = { 'o', "output", "FILE", "write to FILE instead of standard output" },
 	[CLI_OPT_INTERVAL] = { 'i', "interval", "TIME", "time between two looks, e.g. 500ms, 2s (default 2s)" },
 	[CLI_OPT_COUNT] = { 0, "count", "N", "stop after N looks" },
+	[CLI_OPT_WATCH] = { 'w', "watch", "SECONDS", "again and again, every SECONDS (default and least: 1)",
+			    .optional = true },
 	[CLI_OPT_REVERT] = { 0, "revert", NULL, "put the configuration back as it was before configure" },
 };
 
@@ -109,6 +111,16 @@ static int set_interval(struct cli *cli, const char *value)
 	if (vbmq_parse_msec(value, 100, 3600000, &ms) < 0)
 		return usage_error(cli, "--interval takes a time from 100ms to 1h, not ", value);
 	cli->interval_ms = (uint32_t)ms;
+	return 0;
+}
+
+static int set_seconds(struct cli *cli, const char *value)
+{
+	uint32_t seconds;
+
+	if (vbmq_parse_u32(value, 1, 3600, &seconds) < 0)
+		return usage_error(cli, "--watch takes seconds from 1 to 3600, not ", value);
+	cli->interval_ms = seconds * 1000;
 	return 0;
 }
 
@@ -184,6 +196,10 @@ static int set_option(struct cli *cli, enum cli_option option, const char *value
 	case CLI_OPT_REVERT:
 		cli->revert = true;
 		break;
+	case CLI_OPT_WATCH:
+		cli->watch = true;
+		cli->interval_ms = 1000;
+		return value ? set_seconds(cli, value) : 0;
 	case CLI_OPT_MAX:
 		break;
 	}
@@ -211,7 +227,7 @@ static int check_combination(const struct cli *cli)
 int cli_options_parse(struct cli *cli, int argc, char **argv, bool *ret_help)
 {
 	struct option longs[CLI_OPT_MAX + 1] = { { .name = NULL } };
-	char shorts[2 * CLI_OPT_MAX + 2] = ":";
+	char shorts[3 * CLI_OPT_MAX + 2] = ":";
 	uint64_t mask = cli->verb->options | CLI_COMMON_OPTIONS;
 	size_t n = 0, s = 1;
 	int c, r;
@@ -226,11 +242,15 @@ int cli_options_parse(struct cli *cli, int argc, char **argv, bool *ret_help)
 		if (!(mask >> o & 1))
 			continue;
 		longs[n++] = (struct option){ .name = options[o].name,
-					      .has_arg = !!options[o].argument,
+					      .has_arg = options[o].optional   ? optional_argument
+							 : options[o].argument ? required_argument
+									       : no_argument,
 					      .val = 256 + (int)o };
 		if (options[o].letter) {
 			shorts[s++] = options[o].letter;
 			if (options[o].argument)
+				shorts[s++] = ':';
+			if (options[o].optional)
 				shorts[s++] = ':';
 		}
 	}
@@ -267,8 +287,11 @@ static void print_option(unsigned o)
 {
 	char left[64];
 
-	snprintf(left, sizeof(left), "%s--%s%s%s", options[o].letter ? "" : "    ", options[o].name,
-		 options[o].argument ? " " : "", options[o].argument ? options[o].argument : "");
+	snprintf(left, sizeof(left), "%s--%s%s%s%s", options[o].letter ? "" : "    ", options[o].name,
+		 options[o].optional   ? "[="
+		 : options[o].argument ? " "
+				       : "",
+		 options[o].argument ? options[o].argument : "", options[o].optional ? "]" : "");
 	if (options[o].letter)
 		printf("  -%c, %-22s %s\n", options[o].letter, left, options[o].help);
 	else
@@ -326,6 +349,6 @@ int cmd_complete(struct cli *cli)
 	}
 	for (unsigned o = 0; o < CLI_OPT_MAX; o++)
 		if ((verb->options | CLI_COMMON_OPTIONS) >> o & 1)
-			printf("--%s%s\n", options[o].name, options[o].argument ? "=" : "");
+			printf("--%s%s\n", options[o].name, options[o].argument && !options[o].optional ? "=" : "");
 	return CLI_OK;
 }

@@ -47,6 +47,14 @@ const struct cli_verb cli_verbs[] = {
 	  "back without vbmqd, which must not be running then.",
 	  "domain", cmd_restore },
 	{ "watch", "", 0, 0, SOURCE | O(INTERVAL) | O(COUNT), "status, again and again", NULL, "", cmd_watch },
+	{ "stats", "[DOMAIN...]", 0, -1, O(WATCH) | O(COUNT),
+	  "What queues and I/O threads do: requests, kicks, interrupts, polling, load",
+	  "Two looks at the guests, a second apart (with --watch=SECONDS: so many), and what happened between them. "
+	  "The\n"
+	  "counters are those of QEMU with the patches of VBMq; for other guests the time that the kernel has seen "
+	  "their\n"
+	  "threads run is all there is. Goes to libvirt, not to vbmqd.",
+	  "domain", cmd_stats },
 	{ "doctor", "", 0, 0, O(DIRECT) | O(RUN_DIR),
 	  "What keeps this host or a guest from the full capability, and what to do", NULL, "", cmd_doctor },
 	{ "validate", "FILE...", 1, -1, 0, "Check domain XML, metadata, configuration, snapshots and host descriptions",

@@ -225,12 +225,17 @@ static bool is_below(const char *path, const char *alias)
 	return !strncmp(path, alias, len) && (path[len] == '\0' || path[len] == '/');
 }
 
+bool vbmq_qmp_is_disk(const struct vbmq_qmp_device *d)
+{
+	return !strcmp(d->type, "virtio-blk") || !strcmp(d->type, "virtio-blk-device");
+}
+
 const struct vbmq_qmp_device *vbmq_qmp_find_disk(const struct vbmq_qmp_device *devices, size_t n, const char *alias)
 {
 	for (size_t i = 0; i < n; i++) {
 		const struct vbmq_qmp_device *d = &devices[i];
 
-		if (strcmp(d->type, "virtio-blk") != 0 && strcmp(d->type, "virtio-blk-device") != 0)
+		if (!vbmq_qmp_is_disk(d))
 			continue;
 		if (!(d->id && !strcmp(d->id, alias)) && !is_below(d->path, alias))
 			continue;

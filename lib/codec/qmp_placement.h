@@ -51,5 +51,6 @@ int vbmq_qmp_placement(const char *reply, size_t len, struct vbmq_qmp_device **r
 		       struct vbmq_err *err);
 void vbmq_qmp_devices_free(struct vbmq_qmp_device *devices, size_t n);
 
+bool vbmq_qmp_is_disk(const struct vbmq_qmp_device *d); /* virtio-blk */
 /* The virtio-blk device that libvirt calls alias; NULL: not among them, or its queues are not 0 to n-1. */
 const struct vbmq_qmp_device *vbmq_qmp_find_disk(const struct vbmq_qmp_device *devices, size_t n, const char *alias);

@@ -35,6 +35,7 @@
 #define STAT_MAX 4096u
 #define STATUS_MAX 65536u
 #define STAT_START_FIELD 22
+#define STAT_CPU_FIELD 39
 
 static void closep(int *fd)
 {
@@ -63,12 +64,23 @@ static int read_in(int dir, const char *file, size_t max, char **ret, size_t *re
 	return vbmq_sysroot_read_fd(fd, max, ret, ret_len);
 }
 
-/* "TID (name with any bytes) S f4 f5 ... f22": -EBADMSG when it is not of this form. */
+/* "TID (name with any bytes) S f4 f5 ... f22": one of the fields from 3 on. Spoils the text. */
+static int stat_field(char *text, int wanted, uint64_t *ret)
+{
+	char *close = strrchr(text, ')'), *save = NULL, *word;
+	int field = 2;
+
+	for (word = close ? strtok_r(close + 1, " \n", &save) : NULL; word; word = strtok_r(NULL, " \n", &save))
+		if (++field == wanted)
+			return vbmq_parse_u64(word, 0, UINT64_MAX, ret) < 0 ? -EBADMSG : 0;
+	return -EBADMSG;
+}
+
+/* -EBADMSG when it is not of that form. */
 static int parse_stat(char *text, struct vbmq_task *t)
 {
-	char *open = strchr(text, '('), *close = strrchr(text, ')'), *save = NULL, *word;
+	char *open = strchr(text, '('), *close = strrchr(text, ')');
 	size_t len;
-	int field = 2;
 
 	if (!open || !close || close < open)
 		return -EBADMSG;
@@ -77,10 +89,7 @@ static int parse_stat(char *text, struct vbmq_task *t)
 		len = sizeof(t->name) - 1;
 	memcpy(t->name, open + 1, len);
 	t->name[len] = '\0';
-	for (word = strtok_r(close + 1, " \n", &save); word; word = strtok_r(NULL, " \n", &save))
-		if (++field == STAT_START_FIELD)
-			return vbmq_parse_u64(word, 0, UINT64_MAX, &t->start) < 0 ? -EBADMSG : 0;
-	return -EBADMSG;
+	return stat_field(text, STAT_START_FIELD, &t->start);
 }
 
 static int parse_status(const char *text, struct vbmq_task *t, struct vbmq_err *err)
@@ -218,6 +227,52 @@ int vbmq_process_task(const char *sysroot, uint32_t pid, uint32_t tid, struct vb
 	if (r == -ESRCH)
 		return vbmq_err_set(err, -ESRCH, "process %u has no thread %u", pid, tid);
 	return r;
+}
+
+/* "RUN WAIT SLICES" */
+static int parse_schedstat(char *text, struct vbmq_load *load)
+{
+	char *save = NULL, *run = strtok_r(text, " \n", &save), *wait = strtok_r(NULL, " \n", &save);
+
+	if (!run || !wait || vbmq_parse_u64(run, 0, UINT64_MAX, &load->run_ns) < 0 ||
+	    vbmq_parse_u64(wait, 0, UINT64_MAX, &load->wait_ns) < 0)
+		return -EBADMSG;
+	return 0;
+}
+
+int vbmq_process_load(const char *sysroot, uint32_t pid, uint32_t tid, struct vbmq_load *ret, struct vbmq_err *err)
+{
+	_cleanup_(closep) int fd = open_tasks(sysroot, pid, err), dir = -1;
+	_cleanup_free_ char *stat = NULL, *schedstat = NULL;
+	struct vbmq_load load;
+	uint64_t cpu = 0;
+	char name[16];
+	size_t len;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	snprintf(name, sizeof(name), "%u", tid);
+	dir = openat(fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	r = dir < 0 ? -errno : read_in(dir, "stat", STAT_MAX, &stat, &len);
+	if (is_gone(r))
+		return vbmq_err_set(err, -ESRCH, "process %u has no thread %u", pid, tid);
+	if (r == 0)
+		r = read_in(dir, "schedstat", STAT_MAX, &schedstat, &len);
+	if (r == -ENOENT)
+		return vbmq_err_set(err, -ENOTSUP, "this kernel keeps no account of the time of threads");
+	if (r == -ESRCH)
+		return vbmq_err_set(err, r, "process %u has no thread %u", pid, tid);
+	if (r < 0)
+		return vbmq_err_set(err, r, "/proc/%u/task/%u: cannot be read: %s", pid, tid, strerror(-r));
+	r = stat_field(stat, STAT_CPU_FIELD, &cpu);
+	if (r == 0)
+		r = parse_schedstat(schedstat, &load);
+	if (r < 0 || cpu >= VBMQ_CPUS_MAX)
+		return vbmq_err_set(err, -EBADMSG, "/proc/%u/task/%u: not of the form the kernel writes", pid, tid);
+	load.cpu = (uint32_t)cpu;
+	*ret = load;
+	return 0;
 }
 
 /* Why the kernel refused, in words that tell what to do. */

@@ -27,5 +27,13 @@ struct vbmq_task {
 int vbmq_process_tasks(const char *sysroot, uint32_t pid, struct vbmq_task **ret, size_t *ret_n, struct vbmq_err *err);
 /* One thread. -ESRCH. */
 int vbmq_process_task(const char *sysroot, uint32_t pid, uint32_t tid, struct vbmq_task *ret, struct vbmq_err *err);
+struct vbmq_load {
+	uint64_t run_ns; /* on a CPU, since the thread was made */
+	uint64_t wait_ns; /* ready to run while others did */
+	uint32_t cpu; /* where it ran last */
+};
+
+/* The kernel's account of one thread. -ESRCH; -ENOTSUP: this kernel keeps none (CONFIG_SCHED_INFO). */
+int vbmq_process_load(const char *sysroot, uint32_t pid, uint32_t tid, struct vbmq_load *ret, struct vbmq_err *err);
 /* sched_setaffinity of one thread of this machine, only if its start time is still start (0: not checked). -ESRCH. */
 int vbmq_process_set_affinity(uint32_t tid, uint64_t start, const struct vbmq_cpuset *cpus, struct vbmq_err *err);

@@ -20,7 +20,7 @@ from vbmqtest import documents  # noqa: E402
 SHARED = pathlib.Path(os.environ.get("VBMQ_SHARED") or ROOT.parent / "shared") / "hosts"
 DB1, WEB1 = ROOT / "docs/examples/db1.xml", ROOT / "docs/examples/web1.xml"
 HOST = "synthetic:node:2 l3:2 core:4 pu:2"
-VERBS = ["status", "topology", "list", "show", "plan", "explain", "apply", "verify", "configure", "capture", "restore", "watch",
+VERBS = ["status", "topology", "list", "show", "plan", "explain", "apply", "verify", "configure", "capture", "restore", "stats", "watch",
          "doctor", "validate", "pause", "resume", "reload", "version"]
 NO_BUS = "unix:path=/nonexistent/vbmq-bus"
 
@@ -48,7 +48,7 @@ def test_help_names_every_verb_and_every_verb_has_help():
 @pytest.mark.parametrize("args", [[], ["nonsense"], ["plan", "--nonsense"], ["plan", "extra"], ["show"], ["--json", "plan"],
                                   ["plan", "--host"], ["plan", "--domain", "x.xml"], ["plan", "--device", "a=0"],
                                   ["plan", "--host", HOST, "--snapshot", "s.json"], ["plan", "--capability", "magic"],
-                                  ["watch", "--interval", "1ms"], ["watch", "--count", "0"], ["validate"],
+                                  ["watch", "--interval", "1ms"], ["watch", "--count", "0"], ["stats", "--watch=0"], ["stats", "--watch=1s"], ["stats", "--direct"], ["validate"],
                                   ["plan", "--host", HOST, "--domain", str(DB1), "--device", "nvme"],
                                   ["plan", "--host", HOST, "--domain", str(DB1), "--device", "/dev/nvme0n1=9"]])
 def test_wrong_usage_is_2(args):

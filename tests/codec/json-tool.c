@@ -16,6 +16,7 @@
 #include "codec/conf.h"
 #include "codec/json_plan.h"
 #include "codec/json_snapshot.h"
+#include "codec/json_stats.h"
 #include "codec/json_undo.h"
 #include "codec/plan_id.h"
 #include "models.h"
@@ -68,6 +69,40 @@ static int check(const char *kind, const char *file, char **ret, struct vbmq_err
 	return r;
 }
 
+/* A guest with everything, one whose QEMU counts nothing, and one that was just started. */
+static int print_stats(char **ret, struct vbmq_err *err)
+{
+	struct vbmq_stats *first = model_stats(0), *then = model_stats(1), *plain = model_stats(1),
+			  *fresh = model_stats(0);
+	const struct vbmq_stats_pair pairs[] = { { first, then }, { first, plain }, { NULL, fresh } };
+	struct vbmq_snapshot *snapshot = model_snapshot();
+	int r;
+
+	strcpy(plain->uuid, MODEL_UUID_1);
+	strcpy(plain->name, "pl");
+	memset(fresh->uuid, '0', 8);
+	strcpy(fresh->name, "f");
+	fresh->uuid[0] = '1';
+	plain->counts = false;
+	for (size_t i = 0; i < plain->n_threads; i++) {
+		plain->threads[i].counts = false;
+		plain->threads[i].runs = plain->threads[i].id != 0;
+		plain->threads[i].affinity = VBMQ_CPUSET_EMPTY;
+	}
+	for (size_t i = 0; i < plain->n_disks; i++)
+		for (size_t q = 0; q < plain->disks[i].n_queues; q++) {
+			plain->disks[i].queues[q].counts = false;
+			plain->disks[i].queues[q].vcpus = VBMQ_CPUSET_EMPTY;
+		}
+	r = vbmq_stats_format(pairs, VBMQ_ELEMENTSOF(pairs), snapshot->host, true, ret, err);
+	vbmq_snapshot_free(snapshot);
+	vbmq_stats_free(first);
+	vbmq_stats_free(then);
+	vbmq_stats_free(plain);
+	vbmq_stats_free(fresh);
+	return r;
+}
+
 static int model(const char *kind, char **ret, struct vbmq_err *err)
 {
 	struct vbmq_snapshot *snapshot = model_snapshot();
@@ -80,6 +115,8 @@ static int model(const char *kind, char **ret, struct vbmq_err *err)
 		r = vbmq_snapshot_format(snapshot, true, ret, err);
 	else if (strcmp(kind, "undo") == 0)
 		r = vbmq_undo_format(undo, ret, err);
+	else if (strcmp(kind, "stats") == 0)
+		r = print_stats(ret, err);
 	else
 		r = print_plan(plan, kind, NULL, report, ret, err);
 	vbmq_snapshot_free(snapshot);

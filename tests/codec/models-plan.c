@@ -164,3 +164,44 @@ struct vbmq_report *model_report(const struct vbmq_plan *plan)
 	r->n_domains_failed = 1;
 	return r;
 }
+
+/* --- stats ------------------------------------------------------------------------------------------------------- */
+
+struct vbmq_stats *model_stats(unsigned n)
+{
+	struct vbmq_snapshot *snapshot = model_snapshot();
+	const uint64_t second = 1000000000u;
+	struct vbmq_stats *s = NULL;
+
+	model_must(vbmq_stats_new(snapshot->domains[1], &s) == 0, "no memory");
+	vbmq_snapshot_free(snapshot);
+	s->counts = true;
+	s->time_ns = 17 + n * second;
+	for (size_t i = 0; i < s->n_threads; i++) {
+		struct vbmq_stats_thread *t = &s->threads[i];
+
+		t->runs = true;
+		t->cpu = (uint32_t)i + 2;
+		t->run_ns = n * second / 2;
+		t->wait_ns = n * second / 100;
+		t->counts = t->id != 0;
+		t->busy_ns = n * second / 3;
+		t->poll_ns = n * second / 6;
+		t->blocked_ns = n * second / 2;
+		t->poll_hits = n * 30;
+		t->poll_misses = n * 10;
+	}
+	for (size_t i = 0; i < s->n_disks; i++)
+		for (size_t q = 0; q < s->disks[i].n_queues; q++) {
+			struct vbmq_stats_queue *to = &s->disks[i].queues[q];
+
+			to->counts = true;
+			to->requests = n * 150000;
+			to->kicks = n * 150 + q;
+			to->poll_hits = n * 149850;
+			to->interrupts = n * 75000;
+			to->in_flight = 32;
+			to->parked = (uint32_t)q;
+		}
+	return s;
+}

@@ -21,7 +21,7 @@ from vbmqtest.documents import validator  # noqa: E402
 TOOL = os.environ["JSON_TOOL"]
 SCHEMAS = pathlib.Path(os.environ["SCHEMAS"])
 EXAMPLES = SCHEMAS / "examples"
-KINDS = ["snapshot", "plan", "explain", "report", "undo"]
+KINDS = ["snapshot", "plan", "explain", "report", "undo", "stats"]
 READ = ["snapshot", "plan", "undo"]  # the others are only written
 
 schemas = {f.name.split(".")[0]: json.loads(f.read_text()) for f in sorted(SCHEMAS.glob("*.schema.json"))}

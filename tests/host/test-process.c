@@ -274,11 +274,49 @@ static void test_online(void **state)
 	tree_free(t);
 }
 
+#define LOAD_TAIL \
+	" S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 98765 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 5 18 19\n"
+
+/* The account of the calling thread grows while it works; hand-made trees for the rest. */
+static void test_load(void **state)
+{
+	struct tree *t =
+		tree_from_text("/proc/7/task/7/stat = 7 (x) y)" LOAD_TAIL "/proc/7/task/7/schedstat = 123456 78 9\n"
+			       "/proc/7/task/8/stat = 8 (x)" LOAD_TAIL "/proc/7/task/9/stat = 9 (x)" LOAD_TAIL
+			       "/proc/7/task/9/schedstat = 123456\n/proc/7/task/10/stat = 10 (x)" STAT_TAIL
+			       "/proc/7/task/10/schedstat = 1 2 3\n");
+	struct vbmq_err err = VBMQ_ERR_INIT;
+	struct vbmq_load load, later;
+	uint32_t pid = (uint32_t)getpid();
+	volatile unsigned work = 0;
+
+	assert_int_equal(vbmq_process_load(t->root, 7, 7, &load, &err), 0);
+	assert_int_equal(load.run_ns, 123456);
+	assert_int_equal(load.wait_ns, 78);
+	assert_int_equal(load.cpu, 5);
+	assert_int_equal(vbmq_process_load(t->root, 7, 8, &load, &err), -ENOTSUP);
+	assert_int_equal(vbmq_process_load(t->root, 7, 9, &load, &err), -EBADMSG);
+	assert_int_equal(vbmq_process_load(t->root, 7, 10, &load, &err), -EBADMSG); /* no such field */
+	assert_int_equal(vbmq_process_load(t->root, 7, 11, &load, &err), -ESRCH);
+	assert_int_equal(vbmq_process_load(t->root, 9, 9, &load, &err), -ESRCH);
+	tree_free(t);
+
+	assert_int_equal(vbmq_process_load(NULL, pid, pid, &load, &err), 0);
+	later = load;
+	for (unsigned i = 0; i < 10000 && later.run_ns == load.run_ns; i++) {
+		while (++work % 1000000)
+			;
+		assert_int_equal(vbmq_process_load(NULL, pid, pid, &later, &err), 0);
+	}
+	assert_true(later.run_ns > load.run_ns);
+	assert_true(later.cpu < VBMQ_CPUS_MAX);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_tasks),	 cmocka_unit_test(test_set_affinity), cmocka_unit_test(test_churn),
-		cmocka_unit_test(test_recorded), cmocka_unit_test(test_online),
+		cmocka_unit_test(test_recorded), cmocka_unit_test(test_online),	      cmocka_unit_test(test_load),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);

@@ -48,7 +48,7 @@ class Ctl:
         done = self.run(verb, "--json", *args, ok=ok)
         document = json.loads(done.stdout)
         kind = document["schema"].split("/")[0].removeprefix("vbmq-")
-        if kind in ("plan", "report", "snapshot", "explain"):
+        if kind in ("plan", "report", "snapshot", "explain", "stats"):
             validate(document, kind)
         return done.returncode, document
 
