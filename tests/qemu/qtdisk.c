@@ -191,6 +191,12 @@ int qt_disk_renew(struct qt_disk *d, struct vbmq_err *err)
 	return 1;
 }
 
+void qt_disk_fresh_kicks(struct qt_disk *d, bool on)
+{
+	for (unsigned i = 0; i < d->n_queues; i++)
+		__atomic_store_n(&d->queues[i].fresh, on ? d->fds[d->n_queues + 1 + i] : -1, __ATOMIC_SEQ_CST);
+}
+
 /* --- PCI and virtio set-up ---------------------------------------------------------------------------------------- */
 
 static int pci_write(struct qt_disk *d, uint8_t reg, uint32_t value, struct vbmq_err *err)
@@ -358,8 +364,10 @@ int qt_disk_new(struct qt_vm *vm, const struct qt_disk_conf *conf, struct qt_dis
 	d->conf = *conf;
 	if (!d->conf.max_bytes)
 		d->conf.max_bytes = 16384;
-	for (unsigned i = 0; i < QT_QUEUES_MAX; i++)
-		d->queues[i].kick_fd = -1;
+	for (unsigned i = 0; i < QT_QUEUES_MAX; i++) {
+		d->queues[i].kick_fd = d->queues[i].fresh = -1;
+		d->queues[i].pidfd = vm->pidfd;
+	}
 	r = qt_disk_plug(d, err);
 	if (r < 0) {
 		qt_disk_free(d);

@@ -144,6 +144,7 @@ struct qt_queue {
 	uint16_t published; /* avail_idx that the device may see */
 	uint16_t used_idx; /* reaped up to here */
 	int kick_fd;
+	int pidfd, fresh; /* fresh >= 0: kick by this number in QEMU; set by qt_disk_fresh_kicks() */
 	bool event_idx, interrupts;
 	uint8_t *reqs; /* headers and status bytes */
 	uint64_t req_addr, data_addr;
@@ -188,6 +189,12 @@ struct qt_disk *qt_disk_free(struct qt_disk *d); /* leaves the device in QEMU as
  * nowhere; 0 = still the same. With the light remap they stay, so that a lost kick is not hidden by this.
  */
 int qt_disk_renew(struct qt_disk *d, struct vbmq_err *err);
+
+/*
+ * While on, every kick fetches the eventfd by its number first (some microseconds): kicks arrive also while a command makes
+ * new eventfds, which QEMU opens under the same numbers again. For measuring such a command. Before and after it: renew.
+ */
+void qt_disk_fresh_kicks(struct qt_disk *d, bool on);
 
 /*
  * device_del and ejection with whatever is in flight, until DEVICE_DELETED. After it qt_reap() still finds what the

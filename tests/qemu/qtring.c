@@ -14,6 +14,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define QT_DESC_NEXT 1
@@ -145,11 +147,29 @@ void qt_submit(struct qt_queue *q, struct qt_slot *s)
 	make_available(q, s);
 }
 
+/* Writes to QEMU's descriptor of that number, if it is an eventfd, as kick_fd is one. */
+static void kick_fresh(const struct qt_queue *q, int number)
+{
+	static const uint64_t one = 1;
+	int fd = (int)syscall(SYS_pidfd_getfd, q->pidfd, number, 0);
+	struct stat now, known;
+
+	if (fd < 0)
+		return; /* not there at this moment: the device starts with a kick of its own */
+	if (!fstat(fd, &now) && !fstat(q->kick_fd, &known) && now.st_dev == known.st_dev &&
+	    now.st_ino == known.st_ino && write(fd, &one, sizeof(one)) < 0)
+		(void)0; /* EAGAIN as in qt_kick(), EINVAL: another anonymous file */
+	close(fd);
+}
+
 void qt_kick(struct qt_queue *q)
 {
 	static const uint64_t one = 1;
+	int fresh = __atomic_load_n(&q->fresh, __ATOMIC_RELAXED);
 
-	if (write(q->kick_fd, &one, sizeof(one)) < 0)
+	if (fresh >= 0)
+		kick_fresh(q, fresh);
+	else if (write(q->kick_fd, &one, sizeof(one)) < 0)
 		return; /* EAGAIN: the counter is full, so a kick is pending */
 }
 
