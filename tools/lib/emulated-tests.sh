@@ -5,9 +5,11 @@
 # take half an hour more: everything is emulated there, guests twice, and times are ten times those of the machine.
 build=$1
 export PYTEST_ADDOPTS="${PYTEST_ADDOPTS-} -m scenario"
-mapfile -t names < <(meson test -C "$build" --no-rebuild --list --suite system |
-	sed 's|.* / ||' | grep -xE 'system-(daemon|host|change)')
-meson test -C "$build" --no-rebuild --print-errorlogs -t 10 "${names[@]}"
-rc=$?
-cp "$build"/meson-logs/testlog.* "$VBMQ_OUT/"
+rc=0
+# The host's own tests are alone: when they take a CPU away, Linux 6.1 forgets everybody's affinity.
+for names in 'system-daemon system-change' system-host; do
+	# shellcheck disable=SC2086
+	meson test -C "$build" --no-rebuild --print-errorlogs -t 10 --logbase "testlog-${names##* }" $names || rc=1
+done
+cp "$build"/meson-logs/testlog-* "$VBMQ_OUT/"
 exit $rc
