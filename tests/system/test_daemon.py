@@ -213,13 +213,16 @@ def test_signals_tell_what_happens(lv, vbmqd):
         wait_placed(one)
 
 
-def test_a_plan_of_another_state_is_stale(lv, vbmqd):
+def test_a_plan_of_another_state_is_stale(lv, make):
+    """With a long limit: a guest that is slow to answer would be left out of the plan."""
+    vbmqd = make(conf=CONF.replace(f"call-timeout={int(2 * SCALE)}s", "call-timeout=1min")).start()
+    vbmqd.wait_verdict("ok", timeout=60)
     vbmqd.call("Pause")
     one = managed(lv, "one")
     wait_for(lambda: "one" in vbmqd.domains(), 20, "one to be seen")
     vbmqd.wait_state("paused")
+    wait_for(lambda: vbmqd.fresh_plan()[0] == vbmqd.fresh_plan()[0], 60, "the firmware to be done with the disk")
     plan_id = vbmqd.fresh_plan()[0]
-    assert vbmqd.fresh_plan()[0] == plan_id
     assert vbmqd.apply(plan_id, dry_run=True)["plan_id"] == plan_id
     one.virsh("emulatorpin", "1", "--live")
     with pytest.raises(CallError) as error:

@@ -84,6 +84,12 @@ def test_configure_from_plain_to_mapped_and_back(world, count):
     assert queue_map(guest) is None
 
 
+def stayed(before, after):
+    """No thread that is in both stands elsewhere; QEMU starts and ends workers as it likes."""
+    both = before.keys() & after.keys()
+    return both and all(before[k] == after[k] for k in both)
+
+
 def test_direct_apply_verify_restore(world):
     """Without a daemon: the same, with the record on disk before and gone after."""
     one, plain = world.guest("one"), world.lv.guest("plain", emulatorpin="0", disks=0)
@@ -92,7 +98,7 @@ def test_direct_apply_verify_restore(world):
     assert world.ctl.json("verify", "--direct", ok=(5,))[1]["counts"]["bad_checks"] > 0
     assert world.ctl.run("plan", "--direct").returncode == 0
     _, report = world.ctl.json("apply", "--direct", "--dry-run")
-    assert report["dry_run"] and look(one, plain) == before
+    assert report["dry_run"] and stayed(before, look(one, plain))
     assert not os.path.exists(world.ctl.undo_path)
 
     _, report = world.ctl.json("apply", "--direct")
@@ -114,8 +120,7 @@ def test_direct_apply_verify_restore(world):
     assert report["steps"] and world.ctl.undo() == undo and alone(one, plain)
     _, report = world.ctl.json("restore", "--direct")
     assert report["ok"] and report["steps"]
-    after = look(one, plain)
-    assert {k: after[k] for k in before if k in after} == {k: v for k, v in before.items() if k in after}
+    assert stayed(before, look(one, plain))
     assert one.qmp("query-iothreads") == polling
     assert not world.ctl.undo()["entries"]
 
