@@ -41,9 +41,10 @@ bool qt_pick_blocks(struct qt_load_queue *lq, unsigned max_blocks, uint64_t *ret
 	return false;
 }
 
-static void fill_sector(uint64_t *w, uint64_t place, uint32_t generation, unsigned queue, uint64_t seq)
+static void fill_sector(uint64_t *w, uint64_t place, uint32_t generation, uint64_t queue, uint64_t seq)
 {
-	uint64_t x = place * 0x9e3779b97f4a7c15u ^ (uint64_t)generation << 17 ^ seq << 40 ^ queue;
+	/* Odd factors: any change of any of them changes the filling. */
+	uint64_t x = place * 0x9e3779b97f4a7c15u + generation * 0xbf58476d1ce4e5b9u + seq * 0x94d049bb133111ebu + queue;
 
 	w[0] = QT_MARK | (uint64_t)generation << 32;
 	w[1] = place;
@@ -94,7 +95,7 @@ static int check_sector(const uint64_t *w, uint64_t place, uint32_t from, uint32
 				    (unsigned long long)place, generation, from, to);
 	if (!written)
 		return 0;
-	fill_sector(want, place, generation, (unsigned)w[2], w[3]);
+	fill_sector(want, place, generation, w[2], w[3]);
 	for (unsigned i = 0; i < QT_WORDS; i++)
 		if (w[i] != want[i])
 			return vbmq_err_set(err, -EBADMSG,
