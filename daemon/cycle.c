@@ -342,8 +342,6 @@ static void start_apply(struct vbmqd_manager *m, bool restore, bool dry_run)
 		fail_and_slow_down(m, &e);
 		return;
 	}
-	j->workers = m->workers;
-	j->call_timeout_ms = m->conf.call_timeout_ms;
 	j->undo_path = m->undo_path;
 	j->cancel = &m->cancel;
 	j->snapshot = m->cycle.snapshot;

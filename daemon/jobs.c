@@ -6,7 +6,6 @@
 
 #include "capture/capture.h"
 #include "core/diff.h"
-#include "daemon/deadline_act.h"
 #include "daemon/log.h"
 #include "daemon/undo_file.h"
 #include "daemon/virt_loop.h"
@@ -254,19 +253,15 @@ static void progress(void *data, size_t step, const struct vbmq_step_result *res
 static void apply_run(struct vbmqd_job *job)
 {
 	struct vbmqd_apply_job *j = (struct vbmqd_apply_job *)job;
-	struct vbmqd_deadline_act act = { .workers = j->workers,
-					  .conn = j->conn,
-					  .timeout_ms = VBMQD_JOB_TIMEOUT_MS(j->call_timeout_ms) };
-	struct vbmq_actuator outer;
-	struct vbmq_apply a = { .actuator = &outer,
+	struct vbmq_actuator act;
+	struct vbmq_apply a = { .actuator = &act,
 				.dry_run = j->dry_run,
 				.save_undo = save_undo,
 				.progress = progress,
 				.cancelled = cancelled,
 				.data = j };
 
-	vbmq_act_libvirt(vbmqd_conn_virt(j->conn), &vbmq_capture_task_ops, &act.inner);
-	vbmqd_deadline_act(&act, &outer);
+	vbmq_act_libvirt(vbmqd_conn_virt(j->conn), &vbmq_capture_task_ops, &act);
 	if (j->restore)
 		j->r = vbmq_apply_restore(&a, j->snapshot, j->restore_uuid[0] ? j->restore_uuid : NULL, j->undo,
 					  &j->steps, &j->n_steps, &j->report, &j->err);

@@ -61,12 +61,11 @@ struct vbmqd_read_job {
 	struct vbmq_err err;
 };
 
-/* An apply or a restore. Runs on the applier, a pool of one: it waits for workers itself. No time limit of its own. */
+/* An apply or a restore. Runs on the applier, a pool of one. No time limit of its own: each call it makes has one (virt/call.c),
+ * and of /proc it reads and sets nothing that waits for a guest. */
 struct vbmqd_apply_job {
 	struct vbmqd_job job;
 	struct vbmqd_conn *conn;
-	struct vbmqd_workers *workers;
-	uint64_t call_timeout_ms;
 	const char *undo_path; /* borrowed, constant for the daemon's life */
 	atomic_bool *cancel; /* borrowed, likewise */
 	const struct vbmq_snapshot *snapshot; /* borrowed: the main thread leaves both alone until done */

@@ -249,7 +249,7 @@ static int add_timers(struct vbmqd_manager *m, struct vbmq_err *err)
 	if (r >= 0)
 		r = add_timer(m, &m->recheck_timer, 0, on_recheck, "recheck");
 	if (r >= 0)
-		r = add_timer(m, &m->start_timer, 1000, vbmqd_reconcile_on_start_timer, "debounce");
+		r = add_timer(m, &m->start_timer, 1, vbmqd_reconcile_on_start_timer, "debounce");
 	if (r >= 0)
 		r = add_timer(m, &m->patience_timer, 50000, vbmqd_reconcile_on_patience_timer, "patience");
 	if (r >= 0)

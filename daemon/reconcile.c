@@ -13,8 +13,8 @@
  * There is one cycle at a time. Calls from outside that need fresh state (plan, apply, verify, restore) are queued and each gets a
  * cycle of its own with a survey, before any cycle the daemon wants for itself.
  *
- * Timing. The first event after a quiet time starts a cycle nearly at once (SETTLE_MS lets the events of one action arrive
- * together); the next cycle of our own then waits until "debounce" after the end of the last one, so a storm of events
+ * Timing. The first event after a quiet time starts a cycle nearly at once (SETTLE_USEC lets the events of one
+ * action arrive together; one that comes later costs a second reading, after the debounce); the next cycle of our own then waits until "debounce" after the end of the last one, so a storm of events
  * costs one cycle per debounce. The recheck timer wants a survey, so whatever event got lost costs a delay and nothing else.
  *
  * A read that takes long must not hold up the others: once nothing has come back for a tenth of call-timeout, the cycle goes on without
@@ -36,7 +36,7 @@
 #include "daemon/snapshot.h"
 #include "util/cleanup.h"
 
-#define SETTLE_MS 1u
+#define SETTLE_USEC 200u
 #define PATIENCE_SHARE 10u /* of call-timeout: 1 s; four times that for a domain that was never read */
 #define PATIENCE_UNSEEN 4u
 
@@ -52,7 +52,7 @@ static uint64_t max_u64(uint64_t a, uint64_t b)
 
 void vbmqd_reconcile_kick(struct vbmqd_manager *m)
 {
-	uint64_t at = vbmqd_now() + SETTLE_MS * 1000u;
+	uint64_t at = vbmqd_now() + SETTLE_USEC;
 	int enabled;
 
 	if (m->cycle.phase != VBMQD_PHASE_IDLE || !m->conn)
@@ -450,7 +450,7 @@ static void read_submit(struct vbmqd_manager *m, struct vbmqd_domain *d)
 	static const struct vbmqd_callbacks cb = { read_done, read_late };
 	struct vbmqd_job *job;
 
-	/* One job per domain: an actuator's call may still hang in it. */
+	/* One job per domain: an earlier read of it may still hang. */
 	if (vbmqd_workers_key_lost(m->workers, d->uuid)) {
 		vbmqd_domain_hung(d);
 		log_unresponsive(d);

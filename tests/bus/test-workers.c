@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/* The pool of workers and the actuator with a deadline on top of it: results, overruns, late returns, stops. */
+/* The pool of workers: results, overruns, late returns, stops. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
