@@ -9,7 +9,8 @@
  * Before our own cycle applies, every domain that has a step is read if it was not in this very cycle: a guest that has
  * stopped answering meanwhile is found out by a read, which holds up nobody, and not by a step, which holds up the apply.
  *
- * After an apply the touched domains are read again, the report gets its checks against the plan that was applied, and a new
+ * After an apply the touched domains are read again (where only pins and polling were set, without asking the monitor for what it
+ * said just before: known.c, vbmq_capture_again), the report gets its checks against the plan that was applied, and a new
  * plan is made from the new state. It has no steps when all went well. If it has some although nothing failed, somebody
  * moved things under us, or the planner and the host disagree: then it is applied again, but ever more slowly.
  */

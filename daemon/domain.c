@@ -121,6 +121,12 @@ void vbmqd_domains_done(struct vbmqd_domains *d)
 
 void vbmqd_domain_mark(struct vbmqd_domain *d)
 {
+	d->stirred = true;
+	vbmqd_domain_tuned(d);
+}
+
+void vbmqd_domain_tuned(struct vbmqd_domain *d)
+{
 	if (d->state == VBMQD_DOMAIN_READING)
 		d->dirty_again = true;
 	else if (!d->hung)

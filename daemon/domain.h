@@ -33,6 +33,7 @@ struct vbmqd_domain {
 	char *name;
 	enum vbmqd_domain_state state;
 	bool dirty_again; /* an event came while it was being read */
+	bool stirred; /* since it was last begun to be read wholly, more may have changed than pins */
 	bool gone; /* it stopped while it was being read: goes when the read comes back */
 	bool hung; /* UNRESPONSIVE, and a call on it is still out: not to be read before that returns */
 	uint32_t read_cycle; /* with READING: the cycle that waits for it */
@@ -66,6 +67,8 @@ void vbmqd_domains_done(struct vbmqd_domains *d);
 
 /* Something about it changed. */
 void vbmqd_domain_mark(struct vbmqd_domain *d);
+/* Its pins changed, or other settings of libvirt's own. */
+void vbmqd_domain_tuned(struct vbmqd_domain *d);
 /* A result of a read; takes seen. */
 void vbmqd_domain_read_ok(struct vbmqd_domain *d, struct vbmq_domain *seen, const struct vbmq_err *metadata);
 /* Reading (or applying) failed; next try after 1 s doubling up to retry_max_ms. */

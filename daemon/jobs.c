@@ -185,7 +185,10 @@ static void read_run(struct vbmqd_job *job)
 {
 	struct vbmqd_read_job *j = (struct vbmqd_read_job *)job;
 
-	vbmq_capture_domain(vbmqd_conn_virt(j->conn), j->job.key, &j->domain, &j->metadata, &j->err);
+	if (j->known)
+		vbmq_capture_again(vbmqd_conn_virt(j->conn), j->known, &j->domain, &j->metadata, &j->err);
+	else
+		vbmq_capture_domain(vbmqd_conn_virt(j->conn), j->job.key, &j->domain, &j->metadata, &j->err);
 	j->conn = vbmqd_conn_unref(j->conn);
 }
 
@@ -194,13 +197,14 @@ static struct vbmqd_job *read_free(struct vbmqd_job *job)
 	struct vbmqd_read_job *j = (struct vbmqd_read_job *)job;
 
 	vbmqd_conn_unref(j->conn);
+	vbmq_domain_free(j->known);
 	vbmq_domain_free(j->domain);
 	free(j);
 	return NULL;
 }
 
-struct vbmqd_job *vbmqd_read_job(void *owner, const struct vbmqd_callbacks *cb, struct vbmqd_conn *conn,
-				 const char *uuid, uint32_t cycle, uint64_t call_timeout_ms)
+struct vbmqd_read_job *vbmqd_read_job(void *owner, const struct vbmqd_callbacks *cb, struct vbmqd_conn *conn,
+				      const char *uuid, uint32_t cycle, uint64_t call_timeout_ms)
 {
 	struct vbmqd_read_job *j = job_new(sizeof(*j), owner, cb, "read", read_run, read_free, uuid,
 					   VBMQD_JOB_TIMEOUT_MS(call_timeout_ms));
@@ -210,7 +214,7 @@ struct vbmqd_job *vbmqd_read_job(void *owner, const struct vbmqd_callbacks *cb, 
 	j->conn = vbmqd_conn_ref(conn);
 	j->generation = vbmqd_conn_generation(conn);
 	j->cycle = cycle;
-	return &j->job;
+	return j;
 }
 
 /* --- apply, restore ------------------------------------------------------------------------------------------------- */

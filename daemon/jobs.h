@@ -56,6 +56,7 @@ struct vbmqd_read_job {
 	struct vbmqd_conn *conn;
 	uint32_t cycle;
 	uint32_t generation; /* of conn */
+	struct vbmq_domain *known; /* set by whoever submits it: see vbmq_capture_again; NULL: all is read. Owned */
 	struct vbmq_domain *domain; /* result */
 	struct vbmq_err metadata;
 	struct vbmq_err err;
@@ -87,8 +88,8 @@ struct vbmqd_job *vbmqd_connect_job(void *owner, const struct vbmqd_callbacks *c
 struct vbmqd_job *vbmqd_list_job(void *owner, const struct vbmqd_callbacks *cb, struct vbmqd_conn *conn,
 				 uint64_t call_timeout_ms);
 struct vbmqd_job *vbmqd_host_job(void *owner, const struct vbmqd_callbacks *cb, uint64_t call_timeout_ms);
-struct vbmqd_job *vbmqd_read_job(void *owner, const struct vbmqd_callbacks *cb, struct vbmqd_conn *conn,
-				 const char *uuid, uint32_t cycle, uint64_t call_timeout_ms);
+struct vbmqd_read_job *vbmqd_read_job(void *owner, const struct vbmqd_callbacks *cb, struct vbmqd_conn *conn,
+				      const char *uuid, uint32_t cycle, uint64_t call_timeout_ms);
 struct vbmqd_apply_job *vbmqd_apply_job(void *owner, const struct vbmqd_callbacks *cb, struct vbmqd_conn *conn);
 /* Gives up the main thread's reference of conn. */
 struct vbmqd_job *vbmqd_close_job(struct vbmqd_conn *conn, uint64_t call_timeout_ms);

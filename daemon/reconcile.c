@@ -32,6 +32,7 @@
 #include "daemon/api.h"
 #include "daemon/cycle.h"
 #include "daemon/jobs.h"
+#include "daemon/known.h"
 #include "daemon/log.h"
 #include "daemon/snapshot.h"
 #include "util/cleanup.h"
@@ -121,7 +122,10 @@ void vbmqd_reconcile_event(struct vbmqd_manager *m, const struct vbmqd_virt_even
 			m->need_survey = true; /* no memory now: the list will show it again */
 		} else {
 			d->gone = false;
-			vbmqd_domain_mark(d);
+			if (e->kind == VBMQ_VIRT_DOMAIN_TUNED)
+				vbmqd_domain_tuned(d);
+			else
+				vbmqd_domain_mark(d);
 			/* Our own pins come back to us as events; the check reads what they did anyway. */
 			if (d->touched && m->cycle.phase == VBMQD_PHASE_APPLY)
 				return;
@@ -448,7 +452,7 @@ static void read_late(void *owner, const char *key)
 static void read_submit(struct vbmqd_manager *m, struct vbmqd_domain *d)
 {
 	static const struct vbmqd_callbacks cb = { read_done, read_late };
-	struct vbmqd_job *job;
+	struct vbmqd_read_job *job;
 
 	/* One job per domain: an earlier read of it may still hang. */
 	if (vbmqd_workers_key_lost(m->workers, d->uuid)) {
@@ -466,10 +470,14 @@ static void read_submit(struct vbmqd_manager *m, struct vbmqd_domain *d)
 	}
 	d->state = VBMQD_DOMAIN_READING;
 	d->dirty_again = false;
+	if (m->cycle.phase == VBMQD_PHASE_CHECK)
+		job->known = vbmqd_known_after_apply(m, d);
+	if (!job->known)
+		d->stirred = false;
 	d->fresh = true;
 	d->read_cycle = m->cycle.number;
 	m->cycle.n_reads++;
-	vbmqd_workers_submit(m->workers, job);
+	vbmqd_workers_submit(m->workers, &job->job);
 }
 
 void vbmqd_reconcile_read(struct vbmqd_manager *m, enum vbmqd_phase phase)

@@ -254,6 +254,38 @@ static int capture_listed(struct vbmq_virt *v, const struct vbmq_virt_name *name
 	return 0;
 }
 
+/* Do the same threads still run? */
+static bool same_threads(const struct vbmq_domain *d, const struct vbmq_domain *known)
+{
+	for (size_t i = 0; i < d->n_threads; i++) {
+		if (!d->threads[i].tid || d->threads[i].tid != known->threads[i].tid ||
+		    d->threads[i].start != known->threads[i].start)
+			return false;
+	}
+	return true;
+}
+
+int vbmq_capture_again(struct vbmq_virt *v, const struct vbmq_domain *known, struct vbmq_domain **ret,
+		       struct vbmq_err *ret_metadata_err, struct vbmq_err *err)
+{
+	_cleanup_(vbmq_domain_freep) struct vbmq_domain *d = NULL;
+	int r = known->pid && !known->metadata_error ? vbmq_virt_reread_domain(v, known, &d, NULL) : -ESTALE;
+
+	if (r == 0) {
+		d->pid = known->pid;
+		r = take_tasks(d, NULL);
+	}
+	if (r < 0 || !same_threads(d, known))
+		return vbmq_capture_domain(v, known->uuid, ret, ret_metadata_err, err);
+	for (size_t i = 0; i < d->n_disks; i++)
+		d->disks[i].node = known->disks[i].node;
+	r = take_memory(v, d, err);
+	if (r < 0)
+		return r;
+	*ret = VBMQ_STEAL(d);
+	return 0;
+}
+
 /* --- all --- */
 
 static void skip(struct vbmq_strbuf *b, const char *name, const char *text)

@@ -16,6 +16,15 @@
 int vbmq_capture_domain(struct vbmq_virt *v, const char *uuid, struct vbmq_domain **ret,
 			struct vbmq_err *ret_metadata_err, struct vbmq_err *err);
 
+/*
+ * The same after an apply that set pins and polling and nothing else, for a fraction of the price: known is what was read
+ * before, with the polling as the apply read it back. Where the threads stand, state and XML are read anew; the monitor is not
+ * asked. Whenever anything is not as known says (another instance, a thread that ended or whose number is another's, one that
+ * came, a disk), all of it is read as vbmq_capture_domain does.
+ */
+int vbmq_capture_again(struct vbmq_virt *v, const struct vbmq_domain *known, struct vbmq_domain **ret,
+		       struct vbmq_err *ret_metadata_err, struct vbmq_err *err);
+
 /* Everything: live host, all active domains. One that libvirtd does not answer for is there as not responsive, with what is known
  * of it; one that cannot be read for another reason is left out and named in *ret_skipped (text for
  * people, caller frees, NULL if none). undo may be NULL. policy may be NULL. The result is finished. */

@@ -34,6 +34,7 @@
 
 #define STAT_MAX 4096u
 #define STATUS_MAX 65536u
+#define READ_FIRST 4096u
 #define STAT_START_FIELD 22
 #define STAT_CPU_FIELD 39
 
@@ -55,13 +56,38 @@ static bool is_gone(int r)
 	return r == -ENOENT || r == -ESRCH || r == -ENOTDIR;
 }
 
-static int read_in(int dir, const char *file, size_t max, char **ret, size_t *ret_len)
+/* The kernel gives such a file whole or until the buffer is full, so a read that left room was the last: half the calls, and
+ * there are two files for every thread of every guest. */
+static int read_in(int dir, const char *file, size_t max, char **ret)
 {
 	_cleanup_(closep) int fd = openat(dir, file, O_RDONLY | O_CLOEXEC);
+	_cleanup_free_ char *text = NULL;
+	size_t len = 0, cap = 0;
+	ssize_t n;
 
 	if (fd < 0)
 		return -errno;
-	return vbmq_sysroot_read_fd(fd, max, ret, ret_len);
+	do {
+		if (cap - len < 2) {
+			char *more = len > max ? NULL : realloc(text, cap ? cap * 2 : READ_FIRST);
+
+			if (!more)
+				return len > max ? -EFBIG : -ENOMEM;
+			text = more;
+			cap = cap ? cap * 2 : READ_FIRST;
+		}
+		do
+			n = read(fd, text + len, cap - len - 1);
+		while (n < 0 && errno == EINTR);
+		if (n < 0)
+			return -errno;
+		len += (size_t)n;
+	} while (len == cap - 1);
+	if (len > max)
+		return -EFBIG;
+	text[len] = '\0';
+	*ret = VBMQ_STEAL(text);
+	return 0;
 }
 
 /* "TID (name with any bytes) S f4 f5 ... f22": one of the fields from 3 on. Spoils the text. */
@@ -76,7 +102,8 @@ static int stat_field(char *text, int wanted, uint64_t *ret)
 	return -EBADMSG;
 }
 
-/* -EBADMSG when it is not of that form. */
+/* -EBADMSG when it is not of that form, -ESRCH for a thread that has ended and only waits for its parent to notice (in a
+ * container perhaps for ever). */
 static int parse_stat(char *text, struct vbmq_task *t)
 {
 	char *open = strchr(text, '('), *close = strrchr(text, ')');
@@ -89,6 +116,8 @@ static int parse_stat(char *text, struct vbmq_task *t)
 		len = sizeof(t->name) - 1;
 	memcpy(t->name, open + 1, len);
 	t->name[len] = '\0';
+	if (close[1] == ' ' && (close[2] == 'Z' || close[2] == 'X'))
+		return -ESRCH;
 	return stat_field(text, STAT_START_FIELD, &t->start);
 }
 
@@ -117,6 +146,28 @@ static struct vbmq_cpuset read_online(const char *sysroot)
 	return online;
 }
 
+/* Name and start alone. task: descriptor of /proc/PID/task. -ESRCH without a set err: the thread is gone. */
+static int read_stat(int task, uint32_t pid, uint32_t tid, struct vbmq_task *ret, struct vbmq_err *err)
+{
+	struct vbmq_task t = { .tid = tid };
+	_cleanup_free_ char *stat = NULL;
+	char name[32];
+	int r;
+
+	snprintf(name, sizeof(name), "%u/stat", tid);
+	r = read_in(task, name, STAT_MAX, &stat);
+	if (r == 0)
+		r = parse_stat(stat, &t);
+	if (is_gone(r))
+		return -ESRCH;
+	if (r == -EBADMSG)
+		return vbmq_err_set(err, r, "/proc/%u/task/%u/stat: not of the form the kernel writes", pid, tid);
+	if (r < 0)
+		return vbmq_err_set(err, r, "/proc/%u/task/%u: cannot be read: %s", pid, tid, strerror(-r));
+	*ret = t;
+	return 0;
+}
+
 /* task: descriptor of /proc/PID/task. -ESRCH without a set err: the thread is gone. */
 static int read_task(int task, uint32_t pid, uint32_t tid, const struct vbmq_cpuset *online, struct vbmq_task *ret,
 		     struct vbmq_err *err)
@@ -126,19 +177,20 @@ static int read_task(int task, uint32_t pid, uint32_t tid, const struct vbmq_cpu
 	_cleanup_(closep) int dir = -1;
 	struct vbmq_err cause = VBMQ_ERR_INIT;
 	char name[16];
-	size_t len;
 	int r;
 
 	snprintf(name, sizeof(name), "%u", tid);
 	dir = openat(task, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	r = dir < 0 ? -errno : read_in(dir, "stat", STAT_MAX, &stat, &len);
+	r = dir < 0 ? -errno : read_in(dir, "stat", STAT_MAX, &stat);
 	if (r == 0)
-		r = read_in(dir, "status", STATUS_MAX, &status, &len);
+		r = read_in(dir, "status", STATUS_MAX, &status);
 	if (is_gone(r))
 		return -ESRCH;
 	if (r < 0)
 		return vbmq_err_set(err, r, "/proc/%u/task/%u: cannot be read: %s", pid, tid, strerror(-r));
 	r = parse_stat(stat, &t);
+	if (r == -ESRCH)
+		return r;
 	if (r < 0)
 		return vbmq_err_set(err, r, "/proc/%u/task/%u/stat: not of the form the kernel writes", pid, tid);
 	r = parse_status(status, &t, &cause);
@@ -172,10 +224,11 @@ static int compare_tasks(const void *a, const void *b)
 	return x->tid < y->tid ? -1 : x->tid > y->tid;
 }
 
-int vbmq_process_tasks(const char *sysroot, uint32_t pid, struct vbmq_task **ret, size_t *ret_n, struct vbmq_err *err)
+/* online NULL: names and starts are enough. */
+static int list_tasks(const char *sysroot, uint32_t pid, const struct vbmq_cpuset *online, struct vbmq_task **ret,
+		      size_t *ret_n, struct vbmq_err *err)
 {
 	_cleanup_free_ struct vbmq_task *tasks = NULL;
-	struct vbmq_cpuset online = read_online(sysroot);
 	_cleanup_(closedirp) DIR *dir = NULL;
 	struct dirent *e;
 	size_t n = 0;
@@ -195,7 +248,8 @@ int vbmq_process_tasks(const char *sysroot, uint32_t pid, struct vbmq_task **ret
 
 		if (vbmq_parse_u32(e->d_name, 1, INT32_MAX, &tid) < 0)
 			continue;
-		r = read_task(dirfd(dir), pid, tid, &online, &t, err);
+		r = online ? read_task(dirfd(dir), pid, tid, online, &t, err)
+			   : read_stat(dirfd(dir), pid, tid, &t, err);
 		if (r == -ESRCH)
 			continue;
 		if (r < 0)
@@ -215,6 +269,42 @@ int vbmq_process_tasks(const char *sysroot, uint32_t pid, struct vbmq_task **ret
 	return 0;
 }
 
+int vbmq_process_tasks(const char *sysroot, uint32_t pid, struct vbmq_task **ret, size_t *ret_n, struct vbmq_err *err)
+{
+	struct vbmq_cpuset online = read_online(sysroot);
+
+	return list_tasks(sysroot, pid, &online, ret, ret_n, err);
+}
+
+int vbmq_process_names(const char *sysroot, uint32_t pid, struct vbmq_task **ret, size_t *ret_n, struct vbmq_err *err)
+{
+	return list_tasks(sysroot, pid, NULL, ret, ret_n, err);
+}
+
+int vbmq_process_only(const char *sysroot, uint32_t pid, const struct vbmq_task *tasks, size_t n, bool *ret,
+		      struct vbmq_err *err)
+{
+	_cleanup_(closedirp) DIR *dir = NULL;
+	int fd = open_tasks(sysroot, pid, err);
+	struct vbmq_task key = { .tid = 0 };
+	struct dirent *e;
+	bool only = true;
+
+	if (fd < 0)
+		return fd;
+	dir = fdopendir(fd);
+	if (!dir) {
+		close(fd);
+		return vbmq_err_oom(err);
+	}
+	while (only && (e = readdir(dir))) {
+		if (vbmq_parse_u32(e->d_name, 1, INT32_MAX, &key.tid) == 0)
+			only = bsearch(&key, tasks, n, sizeof(*tasks), compare_tasks) != NULL;
+	}
+	*ret = only;
+	return 0;
+}
+
 int vbmq_process_task(const char *sysroot, uint32_t pid, uint32_t tid, struct vbmq_task *ret, struct vbmq_err *err)
 {
 	_cleanup_(closep) int fd = open_tasks(sysroot, pid, err);
@@ -226,6 +316,22 @@ int vbmq_process_task(const char *sysroot, uint32_t pid, uint32_t tid, struct vb
 	r = read_task(fd, pid, tid, &online, ret, err);
 	if (r == -ESRCH)
 		return vbmq_err_set(err, -ESRCH, "process %u has no thread %u", pid, tid);
+	return r;
+}
+
+int vbmq_process_start(const char *sysroot, uint32_t pid, uint32_t tid, uint64_t *ret, struct vbmq_err *err)
+{
+	_cleanup_(closep) int fd = open_tasks(sysroot, pid, err);
+	struct vbmq_task task;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = read_stat(fd, pid, tid, &task, err);
+	if (r == -ESRCH)
+		return vbmq_err_set(err, -ESRCH, "process %u has no thread %u", pid, tid);
+	if (r == 0)
+		*ret = task.start;
 	return r;
 }
 
@@ -247,18 +353,17 @@ int vbmq_process_load(const char *sysroot, uint32_t pid, uint32_t tid, struct vb
 	struct vbmq_load load;
 	uint64_t cpu = 0;
 	char name[16];
-	size_t len;
 	int r;
 
 	if (fd < 0)
 		return fd;
 	snprintf(name, sizeof(name), "%u", tid);
 	dir = openat(fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	r = dir < 0 ? -errno : read_in(dir, "stat", STAT_MAX, &stat, &len);
+	r = dir < 0 ? -errno : read_in(dir, "stat", STAT_MAX, &stat);
 	if (is_gone(r))
 		return vbmq_err_set(err, -ESRCH, "process %u has no thread %u", pid, tid);
 	if (r == 0)
-		r = read_in(dir, "schedstat", STAT_MAX, &schedstat, &len);
+		r = read_in(dir, "schedstat", STAT_MAX, &schedstat);
 	if (r == -ENOENT)
 		return vbmq_err_set(err, -ENOTSUP, "this kernel keeps no account of the time of threads");
 	if (r == -ESRCH)
@@ -302,7 +407,7 @@ static int explain_refusal(int r, uint32_t tid, const struct vbmq_cpuset *cpus, 
 int vbmq_process_set_affinity(uint32_t tid, uint64_t start, const struct vbmq_cpuset *cpus, struct vbmq_err *err)
 {
 	cpu_set_t sets[VBMQ_CPUS_MAX / CPU_SETSIZE];
-	struct vbmq_task now;
+	uint64_t now;
 	int r;
 
 	if (tid == 0 || tid > INT32_MAX) /* 0 would be the calling thread */
@@ -310,10 +415,10 @@ int vbmq_process_set_affinity(uint32_t tid, uint64_t start, const struct vbmq_cp
 	if (vbmq_cpuset_is_empty(cpus))
 		return vbmq_err_set(err, -EINVAL, "thread %u cannot be put on an empty set of CPUs", tid);
 	if (start != 0) {
-		r = vbmq_process_task(NULL, tid, tid, &now, err);
+		r = vbmq_process_start(NULL, tid, tid, &now, err);
 		if (r < 0)
 			return r;
-		if (now.start != start)
+		if (now != start)
 			return vbmq_err_set(err, -ESRCH, "thread %u has ended and its number was given to another one",
 					    tid);
 	}

@@ -58,17 +58,20 @@ int vbmq_act_pin_iothread(struct vbmq_act_job *job, virDomainPtr dom)
 int vbmq_act_pin_emulator(struct vbmq_act_job *job, virDomainPtr dom)
 {
 	unsigned char map[CPUMAP_BYTES];
-	int r;
 
 	if (vbmq_cpuset_is_empty(&job->step.cpus))
 		return empty(job);
-	/* First what can fail without a trace: the caller needs it to tell the other threads. */
-	r = vbmq_act_query_iothreads(job, dom);
-	if (r < 0)
-		return r;
 	if (virDomainPinEmulator(dom, map, to_cpumap(&job->step.cpus, map), VIR_DOMAIN_AFFECT_LIVE) < 0)
 		return failed(job, "pin the emulator");
 	return 0;
+}
+
+/* First what can fail without a trace: the caller needs it to tell the other threads. */
+int vbmq_act_ask_and_pin_emulator(struct vbmq_act_job *job, virDomainPtr dom)
+{
+	int r = vbmq_act_query_iothreads(job, dom);
+
+	return r < 0 ? r : vbmq_act_pin_emulator(job, dom);
 }
 
 int vbmq_act_add_iothread(struct vbmq_act_job *job, virDomainPtr dom)

@@ -17,7 +17,11 @@
  * configuration is never touched.
  *
  * All pinning needs the domain's job but not its monitor. A guest with a stopped QEMU can be pinned as long as nobody waits for
- * its monitor (tried); the emulator's other threads are told from I/O threads by asking it, so that one step does ask.
+ * its monitor (tried). The emulator's other threads are told from I/O threads by the names QEMU gives its threads (libvirt
+ * always has it do so), and only where those are not there by asking the monitor.
+ *
+ * Every step is for the instance that the snapshot saw: its process is still there (/proc, pid and start time), or else libvirt
+ * is asked for the domain's id.
  */
 
 #include "virt/act_libvirt.h"
@@ -46,22 +50,32 @@ static void act_destroy(struct vbmq_call *call)
 	free(job->map);
 	free(job->iothreads);
 	free(job->reply);
+	vbmq_virt_domain_freep(&job->dom);
 	free(job);
+}
+
+static int look_up(struct vbmq_act_job *job)
+{
+	struct vbmq_virt *v = job->call.v;
+	int r = vbmq_virt_lookup(v, job->uuid, &job->dom, &job->err);
+
+	if (r < 0)
+		return r;
+	if ((int32_t)virDomainGetID(job->dom) != job->id)
+		return vbmq_err_set(&job->err, -ENOENT, "domain '%s' does not run any more", job->name);
+	vbmq_virt_note_dom(v, job->uuid, job->id, job->dom);
+	return 0;
 }
 
 static void act_work(struct vbmq_call *call)
 {
 	struct vbmq_act_job *job = (struct vbmq_act_job *)call;
-	struct vbmq_virt *v = call->v;
-	_cleanup_(vbmq_virt_domain_freep) virDomainPtr dom = NULL;
-	int r = vbmq_virt_lookup(v, job->uuid, &dom, &job->err);
+	int r = job->dom ? 0 : look_up(job);
 
-	if (r == 0 && (int32_t)virDomainGetID(dom) != job->id)
-		r = vbmq_err_set(&job->err, -ENOENT, "domain '%s' does not run any more", job->name);
 	if (r == 0 && job->act) {
-		r = job->act(job, dom);
+		r = job->act(job, job->dom);
 		if (r < 0)
-			r = vbmq_virt_gone(v, dom, job->id, r, &job->err);
+			r = vbmq_virt_gone(call->v, job->dom, job->id, r, &job->err);
 	}
 	job->result = r;
 }
@@ -100,6 +114,19 @@ static struct vbmq_act_job *job_new(const struct vbmq_domain *domain, const stru
 	return job;
 }
 
+/*
+ * Is the process of the snapshot still there? Then its domain runs and is the one libvirt knows by this id; asking /proc costs
+ * a tenth of asking libvirt. False: it is gone, or the snapshot does not tell.
+ */
+static bool same_process(struct vbmq_virt *v, const struct vbmq_domain *domain)
+{
+	const struct vbmq_thread *t = vbmq_domain_thread(domain, VBMQ_THREAD_EMULATOR, 0);
+	uint64_t start;
+
+	return domain->pid && t && t->start && t->tid == domain->pid &&
+	       tasks(v)->get(domain->pid, domain->pid, &start, NULL, NULL) == 0 && start == t->start;
+}
+
 /* Runs a job; with 0 *ret has its results and is to be freed with act_destroy. */
 static int run(struct vbmq_virt *v, const struct vbmq_domain *domain, const struct vbmq_step *step,
 	       int (*act)(struct vbmq_act_job *job, virDomainPtr dom), struct vbmq_act_job **ret, struct vbmq_err *err)
@@ -109,6 +136,8 @@ static int run(struct vbmq_virt *v, const struct vbmq_domain *domain, const stru
 
 	if (!job)
 		return vbmq_err_oom(err);
+	if (act && same_process(v, domain))
+		job->dom = vbmq_virt_recall_dom(v, domain->uuid, domain->id);
 	r = vbmq_call_run(v, act ? domain->uuid : NULL, &job->call, err);
 	if (r < 0) {
 		(void)vbmq_err_prefix(err, "domain '%s': ", domain->name);
@@ -177,7 +206,7 @@ static int guard(struct vbmq_virt *v, const struct vbmq_domain *domain, uint32_t
 	uint64_t start;
 	int r;
 
-	r = tasks(v)->get(domain->pid, tid, &start, &cpus, err);
+	r = tasks(v)->get(domain->pid, tid, &start, ret ? &cpus : NULL, err);
 	if (r < 0)
 		return r;
 	if (want_start && start != want_start)
@@ -209,11 +238,30 @@ static int check_domain(void *ctx, const struct vbmq_domain *domain, struct vbmq
 	return r;
 }
 
+/* The same with the I/O threads of now as QEMU's names for its threads tell them. Negative: they do not. */
+static int known_threads(struct vbmq_virt *v, const struct vbmq_domain *domain, uint32_t **ret, size_t *ret_n)
+{
+	_cleanup_free_ uint32_t *skip = NULL, *more = NULL;
+	size_t n = 0, n_more = 0;
+	int r = skip_list(domain, NULL, &skip, &n, NULL);
+
+	if (r == 0)
+		r = tasks(v)->new_iothreads(domain->pid, skip, n, &more, &n_more, NULL);
+	for (size_t i = 0; r == 0 && i < n_more; i++)
+		r = add_skip(&skip, &n, more[i]);
+	if (r < 0)
+		return r;
+	*ret = VBMQ_STEAL(skip);
+	*ret_n = n;
+	return 0;
+}
+
 static int pin_emulator(struct vbmq_virt *v, const struct vbmq_domain *domain, const struct vbmq_step *step,
 			struct vbmq_err *err)
 {
 	_cleanup_free_ uint32_t *skip = NULL;
 	struct vbmq_act_job *job;
+	bool named;
 	size_t n = 0;
 	int r;
 
@@ -221,10 +269,12 @@ static int pin_emulator(struct vbmq_virt *v, const struct vbmq_domain *domain, c
 		r = guard(v, domain, step->tid, step->start, NULL, err);
 		return r < 0 ? r : tasks(v)->set(step->tid, step->start, &step->cpus, err);
 	}
-	r = run(v, domain, step, vbmq_act_pin_emulator, &job, err);
+	named = known_threads(v, domain, &skip, &n) == 0;
+	r = run(v, domain, step, named ? vbmq_act_pin_emulator : vbmq_act_ask_and_pin_emulator, &job, err);
 	if (r < 0)
 		return r;
-	r = skip_list(domain, job, &skip, &n, err);
+	if (!named)
+		r = skip_list(domain, job, &skip, &n, err);
 	if (r == 0)
 		r = tasks(v)->set_rest(domain->pid, skip, n, &step->cpus, err);
 	act_destroy(&job->call);

@@ -13,6 +13,7 @@ struct vbmq_act_job {
 	char uuid[37];
 	char *name;
 	int32_t id;
+	virDomainPtr dom; /* the caller knows that this instance runs; NULL: to be looked up */
 	struct vbmq_caps caps;
 	struct vbmq_step step; /* copy; its map is the one below */
 	uint32_t *map;
@@ -22,13 +23,14 @@ struct vbmq_act_job {
 	int result;
 	struct vbmq_err err;
 	char *reply; /* query_map */
-	struct vbmq_qmp_iothread *iothreads; /* query_iothreads, add_iothread, pin_emulator */
+	struct vbmq_qmp_iothread *iothreads; /* query_iothreads, add_iothread, ask_and_pin_emulator */
 	size_t n_iothreads;
 };
 
 int vbmq_act_pin_vcpu(struct vbmq_act_job *job, virDomainPtr dom);
 int vbmq_act_pin_iothread(struct vbmq_act_job *job, virDomainPtr dom);
 int vbmq_act_pin_emulator(struct vbmq_act_job *job, virDomainPtr dom);
+int vbmq_act_ask_and_pin_emulator(struct vbmq_act_job *job, virDomainPtr dom); /* query_iothreads first */
 int vbmq_act_add_iothread(struct vbmq_act_job *job, virDomainPtr dom);
 int vbmq_act_del_iothread(struct vbmq_act_job *job, virDomainPtr dom);
 int vbmq_act_set_polling(struct vbmq_act_job *job, virDomainPtr dom);

@@ -44,9 +44,9 @@ void vbmq_virt_unref(struct vbmq_virt *v)
 	pthread_mutex_unlock(&v->lock);
 	if (refs)
 		return;
+	vbmq_virt_instances_free(v->instances); /* they hold references of the connection */
 	if (v->conn)
 		(void)virConnectClose(v->conn);
-	vbmq_virt_instances_free(v->instances);
 	pthread_mutex_destroy(&v->lock);
 	pthread_mutex_destroy(&v->events);
 	free(v);
@@ -125,7 +125,7 @@ static void on_device_removed(virConnectPtr conn, virDomainPtr dom, const char *
 
 static void on_tunable(virConnectPtr conn, virDomainPtr dom, virTypedParameterPtr params, int n_params, void *data)
 {
-	emit(data, VBMQ_VIRT_DOMAIN_CHANGED, dom, "tunable");
+	emit(data, VBMQ_VIRT_DOMAIN_TUNED, dom, "tunable");
 }
 
 static void on_metadata(virConnectPtr conn, virDomainPtr dom, int type, const char *uri, void *data)

@@ -19,7 +19,8 @@ int vbmq_virt_loop_run(const bool *stop); /* until *stop (atomic read) after a w
 void vbmq_virt_loop_wake(void); /* from any thread */
 
 enum vbmq_virt_event {
-	VBMQ_VIRT_DOMAIN_CHANGED, /* started, resumed, device or vCPU added or removed, metadata or pins changed, ... */
+	VBMQ_VIRT_DOMAIN_CHANGED, /* started, resumed, device or vCPU added or removed, metadata changed, ... */
+	VBMQ_VIRT_DOMAIN_TUNED, /* pins or limits changed, nothing else */
 	VBMQ_VIRT_DOMAIN_GONE, /* stopped, crashed, migrated away */
 	VBMQ_VIRT_CLOSED, /* the connection is dead; uuid NULL */
 };

@@ -108,6 +108,8 @@ struct vbmq_virt_instance *vbmq_virt_instance(struct vbmq_virt *v, const char *u
 		v->instances = i;
 	}
 	i->id = id; /* the domain was started anew: nothing of the old instance holds */
+	vbmq_virt_domain_freep(&i->dom);
+	i->dom = NULL;
 	free(i->xml);
 	i->xml = NULL;
 	free(i->threads);
@@ -115,6 +117,30 @@ struct vbmq_virt_instance *vbmq_virt_instance(struct vbmq_virt *v, const char *u
 	i->n_threads = 0;
 	i->memory_until_ms = 0;
 	return i;
+}
+
+void vbmq_virt_note_dom(struct vbmq_virt *v, const char *uuid, int32_t id, virDomainPtr dom)
+{
+	struct vbmq_virt_instance *i;
+
+	pthread_mutex_lock(&v->lock);
+	i = id >= 0 ? vbmq_virt_instance(v, uuid, id, true) : NULL;
+	if (i && !i->dom && virDomainRef(dom) == 0)
+		i->dom = dom;
+	pthread_mutex_unlock(&v->lock);
+}
+
+virDomainPtr vbmq_virt_recall_dom(struct vbmq_virt *v, const char *uuid, int32_t id)
+{
+	struct vbmq_virt_instance *i;
+	virDomainPtr dom = NULL;
+
+	pthread_mutex_lock(&v->lock);
+	i = vbmq_virt_instance(v, uuid, id, false);
+	if (i && i->dom && virDomainRef(i->dom) == 0)
+		dom = i->dom;
+	pthread_mutex_unlock(&v->lock);
+	return dom;
 }
 
 void vbmq_virt_note_memory(struct vbmq_virt *v, const struct vbmq_domain *d, uint64_t until_ms)
@@ -149,6 +175,7 @@ void vbmq_virt_instances_free(struct vbmq_virt_instance *list)
 	while (list) {
 		struct vbmq_virt_instance *next = list->next;
 
+		vbmq_virt_domain_freep(&list->dom);
 		free(list->threads);
 		free(list->xml);
 		free(list);

@@ -34,6 +34,7 @@ struct vbmq_virt_instance {
 	char uuid[37];
 	int32_t id;
 	struct vbmq_caps caps;
+	virDomainPtr dom; /* what libvirt calls it; NULL: not looked up yet; owned */
 	char *xml; /* the live XML as last read: it cannot be had while the monitor hangs; owned */
 	struct vbmq_virt_thread *threads;
 	size_t n_threads;
@@ -139,6 +140,11 @@ int vbmq_virt_gone(struct vbmq_virt *v, virDomainPtr dom, int32_t id, int code, 
 /* Instance record, under v->lock; NULL: no memory (create) or none. */
 struct vbmq_virt_instance *vbmq_virt_instance(struct vbmq_virt *v, const char *uuid, int32_t id, bool create);
 void vbmq_virt_instances_free(struct vbmq_virt_instance *list);
+
+/* A lookup that found the instance saves later ones the question. recall: a reference, NULL: none. It names the domain, and
+ * whoever runs under that name is touched: the caller knows from elsewhere that it still is this instance. */
+void vbmq_virt_note_dom(struct vbmq_virt *v, const char *uuid, int32_t id, virDomainPtr dom);
+virDomainPtr vbmq_virt_recall_dom(struct vbmq_virt *v, const char *uuid, int32_t id);
 
 /* Capabilities of the program that thread tid of this machine runs, if they were learnt before: the schema is the same for
  * all guests of one QEMU binary, and asking for it (200 KiB) costs more than all else together. */

@@ -159,9 +159,13 @@ static int ask_caps(struct monitor_job *job, virDomainPtr dom)
 static int monitor_steps(struct monitor_job *job)
 {
 	struct vbmq_virt *v = job->call.v;
-	_cleanup_(vbmq_virt_domain_freep) virDomainPtr dom = NULL;
-	int r = vbmq_virt_lookup(v, job->uuid, &dom, &job->err);
+	_cleanup_(vbmq_virt_domain_freep) virDomainPtr dom = vbmq_virt_recall_dom(v, job->uuid, job->id);
+	int r = 0;
 
+	/* Noted by the look that this reading began with. Should another instance have come since, its threads are not taken for
+	 * those of this one for long: an event says so, and no apply starts on an id that is not libvirt's own. */
+	if (!dom)
+		r = vbmq_virt_lookup(v, job->uuid, &dom, &job->err);
 	if (r < 0)
 		return r;
 	if ((int32_t)virDomainGetID(dom) != job->id)
@@ -460,7 +464,7 @@ static int ask_monitor(struct vbmq_virt *v, struct vbmq_domain *d, struct vbmq_e
 
 /* --- all of it --- */
 
-static enum vbmq_domain_state state_of(int state)
+enum vbmq_domain_state vbmq_virt_state(int state)
 {
 	switch (state) {
 	case VIR_DOMAIN_SHUTOFF:
@@ -523,7 +527,7 @@ static int make_domain(const char *called, const struct vbmq_virt_facts *facts, 
 	if (r < 0)
 		return r;
 	d->id = facts->id;
-	d->state = facts->id >= 0 ? state_of(facts->state) : VBMQ_DOMAIN_SHUTOFF;
+	d->state = facts->id >= 0 ? vbmq_virt_state(facts->state) : VBMQ_DOMAIN_SHUTOFF;
 	*ret = d;
 	return 0;
 }

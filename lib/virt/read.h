@@ -13,6 +13,14 @@ int vbmq_virt_read_domain(struct vbmq_virt *v, const char *name_or_uuid, struct 
 			  struct vbmq_err *ret_metadata_err, struct vbmq_err *err);
 
 /*
+ * The same after pins and polling were set and nothing else, without its monitor: known is what was read before, and what only
+ * the monitor tells is taken from there (thread ids, queues, capabilities, polling); the caller sees to it that the threads
+ * still are the same. State and XML are read anew. -ESTALE: something else has changed, or it does not answer: read it all.
+ */
+int vbmq_virt_reread_domain(struct vbmq_virt *v, const struct vbmq_domain *known, struct vbmq_domain **ret,
+			    struct vbmq_err *err);
+
+/*
  * A domain of the list that libvirtd then says nothing more of (-ETIMEDOUT, -EBUSY): what was last heard of this instance, or
  * just that it is there; responsive=false. Asks nobody.
  */

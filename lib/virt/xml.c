@@ -13,6 +13,7 @@
 struct xml_job {
 	struct vbmq_call call;
 	char *text; /* in: name or UUID; define: the XML */
+	int32_t id; /* in: of the running instance, -1: none or not known */
 	unsigned flags;
 	char *xml; /* out */
 	struct vbmq_virt_facts facts;
@@ -30,7 +31,7 @@ static void xml_destroy(struct vbmq_call *call)
 }
 
 /* uuid: see vbmq_call_run. With 0 *ret is to be freed with xml_destroy. */
-static int run(struct vbmq_virt *v, const char *uuid, const char *text, unsigned flags,
+static int run(struct vbmq_virt *v, const char *uuid, const char *text, int32_t id, unsigned flags,
 	       void (*work)(struct vbmq_call *call), struct xml_job **ret, struct vbmq_err *err)
 {
 	struct xml_job *job = calloc(1, sizeof(*job));
@@ -45,6 +46,7 @@ static int run(struct vbmq_virt *v, const char *uuid, const char *text, unsigned
 	job->call.work = work;
 	job->call.destroy = xml_destroy;
 	job->flags = flags;
+	job->id = id;
 	r = vbmq_call_run(v, uuid, &job->call, err);
 	if (r < 0)
 		return r;
@@ -62,7 +64,10 @@ static void look_work(struct vbmq_call *call)
 	struct xml_job *job = (struct xml_job *)call;
 	_cleanup_(vbmq_virt_domain_freep) virDomainPtr dom = NULL;
 
-	job->result = vbmq_virt_lookup(call->v, job->text, &dom, &job->err);
+	if (job->id >= 0)
+		dom = vbmq_virt_recall_dom(call->v, job->text, job->id);
+	if (!dom)
+		job->result = vbmq_virt_lookup(call->v, job->text, &dom, &job->err);
 	if (job->result < 0)
 		return;
 	if (virDomainGetState(dom, &job->facts.state, NULL, 0) < 0 ||
@@ -74,12 +79,14 @@ static void look_work(struct vbmq_call *call)
 	(void)snprintf(job->facts.name, sizeof(job->facts.name), "%s", virDomainGetName(dom));
 	if (job->facts.state == VIR_DOMAIN_SHUTOFF)
 		job->facts.id = -1; /* it stopped between the two */
+	vbmq_virt_note_dom(call->v, job->facts.uuid, job->facts.id, dom);
 }
 
-int vbmq_virt_look(struct vbmq_virt *v, const char *name_or_uuid, struct vbmq_virt_facts *ret, struct vbmq_err *err)
+static int look(struct vbmq_virt *v, const char *name_or_uuid, int32_t id, struct vbmq_virt_facts *ret,
+		struct vbmq_err *err)
 {
 	struct xml_job *job;
-	int r = run(v, NULL, name_or_uuid, 0, look_work, &job, err);
+	int r = run(v, NULL, name_or_uuid, id, 0, look_work, &job, err);
 
 	if (r < 0)
 		return r;
@@ -88,12 +95,24 @@ int vbmq_virt_look(struct vbmq_virt *v, const char *name_or_uuid, struct vbmq_vi
 	return 0;
 }
 
+int vbmq_virt_look(struct vbmq_virt *v, const char *name_or_uuid, struct vbmq_virt_facts *ret, struct vbmq_err *err)
+{
+	return look(v, name_or_uuid, -1, ret, err);
+}
+
+int vbmq_virt_look_again(struct vbmq_virt *v, const char *uuid, int32_t id, struct vbmq_virt_facts *ret,
+			 struct vbmq_err *err)
+{
+	return look(v, uuid, id, ret, err);
+}
+
 static void text_work(struct vbmq_call *call)
 {
 	struct xml_job *job = (struct xml_job *)call;
-	_cleanup_(vbmq_virt_domain_freep) virDomainPtr dom = NULL;
+	_cleanup_(vbmq_virt_domain_freep) virDomainPtr dom = vbmq_virt_recall_dom(call->v, job->text, job->id);
 
-	job->result = vbmq_virt_lookup(call->v, job->text, &dom, &job->err);
+	if (!dom)
+		job->result = vbmq_virt_lookup(call->v, job->text, &dom, &job->err);
 	if (job->result < 0)
 		return;
 	job->xml = virDomainGetXMLDesc(dom, job->flags);
@@ -105,7 +124,7 @@ int vbmq_virt_xml_text(struct vbmq_virt *v, const struct vbmq_virt_facts *facts,
 		       struct vbmq_err *err)
 {
 	struct xml_job *job;
-	int r = run(v, facts->id >= 0 ? facts->uuid : NULL, facts->uuid, flags, text_work, &job, err);
+	int r = run(v, facts->id >= 0 ? facts->uuid : NULL, facts->uuid, facts->id, flags, text_work, &job, err);
 
 	if (r < 0)
 		return r;
@@ -139,7 +158,7 @@ static void define_work(struct vbmq_call *call)
 int vbmq_virt_define(struct vbmq_virt *v, const char *xml, struct vbmq_err *err)
 {
 	struct xml_job *job;
-	int r = run(v, NULL, xml, 0, define_work, &job, err);
+	int r = run(v, NULL, xml, -1, 0, define_work, &job, err);
 
 	if (r < 0)
 		return r;

@@ -19,6 +19,7 @@ struct world {
 	sd_event *event;
 	struct vbmqd_workers *w;
 	sem_t gate; /* what hanging jobs wait for */
+	sem_t begun; /* one hanging job more */
 	int n_done, n_late, n_returned;
 	char returned[VBMQD_KEY_MAX], late[VBMQD_KEY_MAX];
 	int n_freed; /* atomic */
@@ -35,9 +36,11 @@ static void run(struct vbmqd_job *job)
 {
 	struct job *j = (struct job *)job;
 
-	if (j->hang)
+	if (j->hang) {
+		sem_post(&j->world->begun);
 		while (sem_wait(&j->world->gate) < 0)
 			;
+	}
 	j->result = 42;
 }
 
@@ -93,6 +96,7 @@ static void open_world(struct world *world, unsigned size)
 {
 	*world = (struct world){ .n_done = 0 };
 	sem_init(&world->gate, 0, 0);
+	sem_init(&world->begun, 0, 0);
 	assert_true(sd_event_new(&world->event) >= 0);
 	assert_int_equal(vbmqd_workers_new(world->event, size, returned, world, &world->w, NULL), 0);
 }
@@ -104,6 +108,7 @@ static void close_world(struct world *world, int n_jobs)
 	assert_int_equal(world->n_freed, n_jobs);
 	sd_event_unref(world->event);
 	sem_destroy(&world->gate);
+	sem_destroy(&world->begun);
 }
 
 /* Runs the loop until *counter is value; fails after ten seconds. */
@@ -229,7 +234,8 @@ static void test_stop_frees_a_caller(void **state)
 	open_world(&world, 1);
 	c.job = new_job(&world, "a", true, 60000);
 	assert_int_equal(pthread_create(&t, NULL, call_cancelled, &c), 0);
-	nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
+	while (sem_wait(&world.begun) < 0)
+		;
 	assert_false(vbmqd_workers_stop(world.w, 50));
 	assert_int_equal(pthread_join(t, NULL), 0);
 	assert_int_equal(c.r, -ECANCELED);

@@ -117,9 +117,10 @@ static struct vbmq_cpuset kernel_affinity(uint32_t tid)
 static void test_tasks(void **state)
 {
 	struct vbmq_err err = VBMQ_ERR_INIT;
-	struct vbmq_task *tasks, one;
+	struct vbmq_task *tasks, *names, one;
 	struct child c;
-	size_t n;
+	size_t n, n_names;
+	bool only;
 
 	child_start(&c);
 	assert_int_equal(vbmq_process_tasks(NULL, (uint32_t)c.pid, &tasks, &n, &err), 0);
@@ -138,6 +139,19 @@ static void test_tasks(void **state)
 			assert_true(vbmq_cpuset_has(&one.affinity, (unsigned)c.first_cpu));
 		}
 	}
+	assert_int_equal(vbmq_process_names(NULL, (uint32_t)c.pid, &names, &n_names, &err), 0);
+	assert_int_equal(n_names, n);
+	for (size_t i = 0; i < n; i++) {
+		assert_int_equal(names[i].tid, tasks[i].tid);
+		assert_int_equal(names[i].start, tasks[i].start);
+		assert_string_equal(names[i].name, tasks[i].name);
+		assert_true(vbmq_cpuset_is_empty(&names[i].affinity));
+	}
+	free(names);
+	assert_int_equal(vbmq_process_only(NULL, (uint32_t)c.pid, tasks, n, &only, &err), 0);
+	assert_true(only);
+	assert_int_equal(vbmq_process_only(NULL, (uint32_t)c.pid, tasks, n - 1, &only, &err), 0);
+	assert_false(only);
 	free(tasks);
 	/* a thread of somebody else is none of this process */
 	assert_int_equal(vbmq_process_task(NULL, (uint32_t)c.pid, (uint32_t)getpid(), &one, &err), -ESRCH);
@@ -235,11 +249,17 @@ static void test_recorded(void **state)
 		"/proc/7/task/notanumber/stat = x\n/proc/7/task/12/\n"
 		"/proc/8/task/8/stat = 8 (cut) S 1\n/proc/8/task/8/status = x\\nCpus_allowed_list:\t8\n"
 		"/proc/9/task/9/stat = 9 (x)" STAT_TAIL "/proc/9/task/9/status = x\\nCpus_allowed_list:\t5-3\n"
-		"/proc/10/task/10/stat = 10 (x)" STAT_TAIL "/proc/10/task/10/status = x\n/proc/11/task/\n");
+		"/proc/10/task/10/stat = 10 (x)" STAT_TAIL "/proc/10/task/10/status = x\n/proc/11/task/\n"
+		"/proc/12/task/12/stat = 12 (x) Z 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 98765 1 2\n"
+		"/proc/12/task/12/status = x\\nCpus_allowed_list:\t0\n");
 	struct vbmq_err err = VBMQ_ERR_INIT;
 	struct vbmq_task *tasks, task;
+	uint64_t start;
 	size_t n;
 
+	assert_int_equal(vbmq_process_start(t->root, 7, 9, &start, &err), 0);
+	assert_int_equal(start, 98765);
+	assert_int_equal(vbmq_process_start(t->root, 8, 8, &start, &err), -EBADMSG);
 	assert_int_equal(vbmq_process_task(t->root, 8, 8, &task, &err), -EBADMSG);
 	assert_non_null(strstr(err.text, "/proc/8/task/8/stat"));
 	assert_int_equal(vbmq_process_task(t->root, 9, 9, &task, &err), -EINVAL);
@@ -247,6 +267,10 @@ static void test_recorded(void **state)
 	assert_int_equal(vbmq_process_task(t->root, 10, 10, &task, &err), -EBADMSG);
 	assert_int_equal(vbmq_process_tasks(t->root, 11, &tasks, &n, &err), -ESRCH);
 	assert_int_equal(vbmq_process_task(t->root, 7, 12, &task, &err), -ESRCH);
+	/* ended, and nobody has waited for it */
+	assert_int_equal(vbmq_process_task(t->root, 12, 12, &task, &err), -ESRCH);
+	assert_int_equal(vbmq_process_start(t->root, 12, 12, &start, &err), -ESRCH);
+	assert_int_equal(vbmq_process_tasks(t->root, 12, &tasks, &n, &err), -ESRCH);
 	assert_int_equal(vbmq_process_task(t->root, 7, 9, &task, &err), 0);
 	assert_int_equal(task.start, 98765);
 	assert_string_equal(task.name, "IO iothread1");

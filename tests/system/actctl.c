@@ -8,6 +8,7 @@
  *	domain NAME                 a snapshot of this domain alone, on the live host
  *	hold NAME                   captures the domain and keeps it for the following steps
  *	check                       the held domain is still the same instance
+ *	again                       a snapshot of the held domain alone, read as after an apply of pins
  *	pin KIND ID CPUS            a step on the held domain, executed and observed
  *	pin-task TID CPUS           one further thread of the emulator
  *	add ID | del ID
@@ -30,6 +31,7 @@
 
 #include "capture/capture.h"
 #include "codec/json_snapshot.h"
+#include "host/topology.h"
 #include "util/cleanup.h"
 #include "util/cpuset.h"
 #include "util/err.h"
@@ -46,7 +48,7 @@ static json_t *events;
 
 static void on_event(void *data, enum vbmq_virt_event event, const char *uuid, const char *name, const char *reason)
 {
-	static const char *const words[] = { "changed", "gone", "closed" };
+	static const char *const words[] = { "changed", "tuned", "gone", "closed" };
 
 	pthread_mutex_lock(&events_lock);
 	json_array_append_new(events,
@@ -81,6 +83,26 @@ static json_t *capture(void)
 	j = snapshot_json(s);
 	if (skipped)
 		json_object_set_new(j, "skipped", json_string(skipped));
+	vbmq_snapshot_free(s);
+	return j;
+}
+
+/* What the held domain is now, read as after an apply of pins: a snapshot with it alone. */
+static json_t *again(void)
+{
+	struct vbmq_snapshot *s = vbmq_snapshot_new();
+	struct vbmq_err err = VBMQ_ERR_INIT;
+	struct vbmq_domain *d = NULL;
+	json_t *j;
+	int r = s ? vbmq_topology_live(NULL, &s->host, &err) : vbmq_err_oom(&err);
+
+	if (r == 0)
+		r = vbmq_capture_again(virt, held, &d, NULL, &err);
+	if (r == 0)
+		r = vbmq_snapshot_add(s, d, &err);
+	if (r == 0)
+		r = vbmq_snapshot_finish(s, &err);
+	j = r == 0 ? snapshot_json(s) : failure(&err);
 	vbmq_snapshot_free(s);
 	return j;
 }
@@ -272,6 +294,8 @@ static json_t *command(char **w, int n)
 		return json_pack("{s:s}", "usage", "hold a domain first");
 	if (!strcmp(w[0], "check"))
 		return check();
+	if (!strcmp(w[0], "again"))
+		return again();
 	if (parse_step(w, n, &step, map, VBMQ_ELEMENTSOF(map)) < 0)
 		return json_pack("{s:s}", "usage", w[0]);
 	return do_step(&step);

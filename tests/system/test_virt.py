@@ -2,6 +2,8 @@
 """lib/virt and lib/capture on a real libvirtd and QEMU: what they say is what /proc says."""
 
 import errno
+import os
+import signal
 
 import pytest
 
@@ -38,6 +40,10 @@ def guest(lv):
 def captured(act, name):
     answer = act.ok("capture")
     return next(d for d in answer["snapshot"]["domains"] if d["name"] == name)
+
+
+def again(act):
+    return act.ok("again")["snapshot"]["domains"][0]
 
 
 def thread(domain, kind, number):
@@ -99,6 +105,43 @@ def test_pins(guest, act):
             assert guest.threads()[name].affinity == cpulist(cpus)
     assert "<iothreadpin iothread='1' cpuset='0-1'/>" in guest.xml()
     assert "iothreadpin iothread='1'" not in guest.xml(inactive=True)
+
+
+def test_read_again_after_pins(lv, act):
+    """Without the monitor, and yet what a whole reading says; whatever is not as it was is found."""
+    g = lv.guest("again", vcpus=1, max_vcpus=2, iothreads=1)
+    try:
+        act.ok("hold", "again")
+        act.ok("pin", "iothread", 1, "1")
+        act.ok("pin", "emulator", 0, "0")
+        quick = again(act)
+        assert quick == captured(act, "again")
+        assert {t["kind"]: t["affinity"] for t in quick["threads"] if t["kind"] != "vcpu"} == {
+            "iothread": "1", "emulator": "0"}
+        os.kill(g.pid, signal.SIGSTOP)  # it cannot be asked, and need not be
+        try:
+            assert again(act) == quick
+        finally:
+            os.kill(g.pid, signal.SIGCONT)
+        g.virsh("setvcpus", 2, "--live")
+        g.virsh("iothreadadd", 5, "--live")
+        whole = again(act)
+        assert whole == captured(act, "again")
+        assert len(whole["threads"]) == 5
+    finally:
+        g.destroy()
+        g.undefine()
+
+
+def test_pin_emulator_spares_a_thread_that_came_since(guest, act):
+    """An I/O thread that the snapshot does not know is told by its name."""
+    act.ok("hold", "db1")
+    guest.virsh("iothreadadd", 6, "--live")
+    before = guest.threads()
+    assert act.ok("pin", "emulator", 0, "0")["cpus"] == "0"
+    after = guest.threads()
+    assert after["iothread6"].affinity == before["iothread6"].affinity != {0}
+    assert after["main"].affinity == {0}
 
 
 def test_pin_emulator_moves_all_the_rest_and_nothing_else(guest, act):
@@ -206,7 +249,7 @@ def test_events(lv, act):
     g = lv.guest("ev1", metadata=METADATA)
     wait_for(lambda: ("changed", "started") in reasons(), 5, "the start event")
     g.virsh("vcpupin", 0, 0)
-    wait_for(lambda: ("changed", "tunable") in reasons(), 5, "the pin event")
+    wait_for(lambda: ("tuned", "tunable") in reasons(), 5, "the pin event")
     g.virsh("metadata", "--uri", VBMQ, "--key", "vbmq", "--live", f"<domain xmlns='{VBMQ}' enabled='no'/>")
     wait_for(lambda: ("changed", "metadata") in reasons(), 5, "the metadata event")
     seen.clear()
