@@ -464,20 +464,6 @@ static int ask_monitor(struct vbmq_virt *v, struct vbmq_domain *d, struct vbmq_e
 
 /* --- all of it --- */
 
-enum vbmq_domain_state vbmq_virt_state(int state)
-{
-	switch (state) {
-	case VIR_DOMAIN_SHUTOFF:
-		return VBMQ_DOMAIN_SHUTOFF;
-	case VIR_DOMAIN_PAUSED:
-	case VIR_DOMAIN_PMSUSPENDED:
-	case VIR_DOMAIN_CRASHED:
-		return VBMQ_DOMAIN_PAUSED;
-	default:
-		return VBMQ_DOMAIN_RUNNING;
-	}
-}
-
 static bool hangs(int r)
 {
 	return r == -ETIMEDOUT || r == -EBUSY;

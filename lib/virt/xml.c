@@ -59,6 +59,20 @@ static int run(struct vbmq_virt *v, const char *uuid, const char *text, int32_t 
 	return 0;
 }
 
+enum vbmq_domain_state vbmq_virt_state(int state)
+{
+	switch (state) {
+	case VIR_DOMAIN_SHUTOFF:
+		return VBMQ_DOMAIN_SHUTOFF;
+	case VIR_DOMAIN_PAUSED:
+	case VIR_DOMAIN_PMSUSPENDED:
+	case VIR_DOMAIN_CRASHED:
+		return VBMQ_DOMAIN_PAUSED;
+	default:
+		return VBMQ_DOMAIN_RUNNING;
+	}
+}
+
 static void look_work(struct vbmq_call *call)
 {
 	struct xml_job *job = (struct xml_job *)call;
