@@ -227,11 +227,14 @@ static void test_churn(void **state)
 	for (int i = 0; i < 300; i++) {
 		struct vbmq_err err = VBMQ_ERR_INIT;
 		struct vbmq_task *tasks;
-		size_t n;
+		size_t n, k = 0;
 
 		if (vbmq_process_tasks(NULL, (uint32_t)getpid(), &tasks, &n, &err) < 0)
 			fail_msg("%s", err.text);
-		assert_int_equal(tasks[0].tid, getpid());
+		while (k < n &&
+		       tasks[k].tid != (uint32_t)getpid()) /* numbers begin anew some day: not always the first */
+			k++;
+		assert_true(k < n);
 		free(tasks);
 	}
 	stop = true;
