@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,15 +106,26 @@ static bool try_again(const struct vbmq_err *err)
 	return strstr(err->text, "drained") != NULL;
 }
 
+/* Requests that are in flight now, after giving the load a moment to make some. */
+static unsigned await_requests(struct run *run)
+{
+	unsigned n = 0;
+
+	for (unsigned turn = 0; turn < 200 && !n; turn++) {
+		for (unsigned q = 0; q < run->sc->queues; q++)
+			n += qt_outstanding(&run->scene.disk->queues[q]);
+		if (!n)
+			sched_yield();
+	}
+	return n;
+}
+
 static int remap(struct run *run, struct vbmq_err *err)
 {
 	struct stress_scene *s = &run->scene;
 	struct qt_patience patience = { .vm = s->vm };
-	unsigned outstanding = 0;
+	unsigned met = await_requests(run);
 	int r;
-
-	for (unsigned q = 0; q < run->sc->queues; q++)
-		outstanding += qt_outstanding(&s->disk->queues[q]);
 	while (!arg_without_remap && (r = qt_disk_remap(s->disk, random_mapping(run), err)) < 0) {
 		if (r != -EREMOTEIO || !s->job || !try_again(err))
 			return r;
@@ -125,7 +137,7 @@ static int remap(struct run *run, struct vbmq_err *err)
 			return r;
 	}
 	run->remaps++;
-	run->loaded += outstanding > 0;
+	run->loaded += met > 0;
 	return 0;
 }
 
