@@ -17,6 +17,7 @@ struct world {
 	struct vbmqd_manager m;
 	struct vbmqd_domain d;
 	struct vbmq_thread threads[2];
+	char name[4];
 	struct vbmq_domain seen;
 	struct vbmq_place_domain places[2];
 	struct vbmq_placement placement;
@@ -30,6 +31,7 @@ struct world {
 static void make(struct world *w)
 {
 	*w = (struct world){
+		.name = "one",
 		.threads = { { .kind = VBMQ_THREAD_IOTHREAD,
 			       .id = 7,
 			       .tid = 107,
@@ -45,7 +47,7 @@ static void make(struct world *w)
 			     { .outcome = VBMQ_OUTCOME_DONE },
 			     { .outcome = VBMQ_OUTCOME_FAILED } },
 	};
-	w->seen = (struct vbmq_domain){ .name = (char[]){ "one" }, .uuid = ONE, .threads = w->threads, .n_threads = 2 };
+	w->seen = (struct vbmq_domain){ .name = w->name, .uuid = ONE, .threads = w->threads, .n_threads = 2 };
 	strcpy(w->places[0].uuid, ONE);
 	strcpy(w->places[1].uuid, TWO);
 	w->placement.domains = w->places;
