@@ -16,7 +16,7 @@ vbmq_lock() {
 vbmq_unlock() { exec 8>&-; }
 
 # vbmq_tmp VAR: a directory below the cache (so that a mv into place is atomic), its name put into VAR, removed on exit,
-# after the process VBMQ_CHILD has been ended if one is named.
+# after the process VBMQ_CHILD, and its process group if it leads one, has been ended if one is named.
 VBMQ_CHILD=''
 vbmq_tmp() {
 	mkdir -p "$VBMQ_CACHE/tmp"
@@ -30,6 +30,6 @@ vbmq_tmp() {
 }
 
 vbmq_cleanup() {
-	[ -z "$VBMQ_CHILD" ] || { kill "$VBMQ_CHILD" && wait "$VBMQ_CHILD"; } 2>/dev/null
-	rm -rf --one-file-system "$VBMQ_TMP"
+	[ -z "$VBMQ_CHILD" ] || { { kill -- "-$VBMQ_CHILD" || kill "$VBMQ_CHILD"; } && wait "$VBMQ_CHILD"; } 2>/dev/null || true
+	rm -rf --one-file-system "$VBMQ_TMP" 2>/dev/null || { sleep 1 && rm -rf --one-file-system "$VBMQ_TMP"; }
 }
