@@ -217,16 +217,18 @@ static void note_generations(struct stress_scene *s, bool to)
 	qt_load_go(s->load);
 }
 
-static uint64_t active_size(struct stress_scene *s, struct vbmq_err *err)
+static int active_size(struct stress_scene *s, uint64_t *ret, struct vbmq_err *err)
 {
 	uint64_t size = 0;
 	json_t *list, *n;
 	char name[16];
 	size_t i;
+	int r;
 
 	node_name(&s->active, name);
-	if (qt_qmp(s->vm, &list, err, "query-named-block-nodes", "{s:b}", "flat", 1) < 0)
-		return 0;
+	r = qt_qmp(s->vm, &list, err, "query-named-block-nodes", "{s:b}", "flat", 1);
+	if (r < 0)
+		return r;
 	json_array_foreach(list, i, n)
 	{
 		const char *node = json_string_value(json_object_get(n, "node-name"));
@@ -236,7 +238,10 @@ static uint64_t active_size(struct stress_scene *s, struct vbmq_err *err)
 				json_object_get(json_object_get(n, "image"), "virtual-size"));
 	}
 	json_decref(list);
-	return size;
+	if (!size)
+		return vbmq_err_set(err, -EPROTO, "node %s has no size", name);
+	*ret = size;
+	return 0;
 }
 
 static int start_copy(struct stress_scene *s, enum stress_job kind, uint64_t size, struct vbmq_err *err)
@@ -364,11 +369,11 @@ static int job_done(struct stress_scene *s, bool completed, struct vbmq_err *err
 static int start_job(struct stress_scene *s, struct vbmq_err *err)
 {
 	enum stress_job kind = JOB_MIRROR + s->job_number % (JOB_KINDS - 1);
-	uint64_t size = active_size(s, err);
-	int r;
+	uint64_t size = 0;
+	int r = active_size(s, &size, err);
 
-	if (!size)
-		return vbmq_err_set(err, -EPROTO, "the active node has no size");
+	if (r < 0)
+		return r;
 	s->job_number++;
 	r = kind == JOB_STREAM ? start_stream(s, size, err) : start_copy(s, kind, size, err);
 	if (r >= 0)

@@ -429,8 +429,8 @@ int qt_disk_orphans(struct qt_disk *d, struct vbmq_err *err)
 
 int qt_disk_remap(struct qt_disk *d, json_t *mapping, struct vbmq_err *err)
 {
-	return qt_qmp(d->vm, NULL, err, "virtio-blk-set-iothread-vq-mapping", "{s:s, s:o}", "id", disk_id(d), "mapping",
-		      mapping);
+	return qt_qmp(d->vm, NULL, err, "virtio-blk-set-iothread-vq-mapping", "{s:s, s:o*}", "id", disk_id(d),
+		      "mapping", mapping);
 }
 
 /* --- diagnosis ---------------------------------------------------------------------------------------------------- */

@@ -206,7 +206,7 @@ int qt_disk_unplug(struct qt_disk *d, struct vbmq_err *err);
 int qt_disk_orphans(struct qt_disk *d, struct vbmq_err *err);
 int qt_disk_plug(struct qt_disk *d, struct vbmq_err *err);
 
-/* virtio-blk-set-iothread-vq-mapping; mapping is stolen. */
+/* virtio-blk-set-iothread-vq-mapping; mapping is stolen, NULL: all queues to the main loop. */
 int qt_disk_remap(struct qt_disk *d, json_t *mapping, struct vbmq_err *err);
 
 /* A free slot or NULL; then qt_submit() it, once filled in. Nothing is seen by the device before qt_publish(). */

@@ -104,7 +104,7 @@ int qt_qmpj(struct qt_vm *vm, json_t **ret, struct vbmq_err *err, const char *co
 	free(text);
 	if (r >= 0)
 		r = qt_write_all(vm->qmp_fd, "\n", 1);
-	if (r < 0)
+	if (r < 0 && r != -EPIPE) /* EPIPE: what there is to say is said when the answer is awaited */
 		return vbmq_err_set(err, r, "%s: writing to QMP: %s", command, strerror(-r));
 	r = answer(vm, ret, command, err);
 	vm->silent = r < 0 && r != -EREMOTEIO;

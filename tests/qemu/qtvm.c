@@ -104,10 +104,22 @@ int qt_write_all(int fd, const char *data, size_t n)
 
 static int ended(struct qt_vm *vm, const char *what, struct vbmq_err *err)
 {
-	char text[512];
+	siginfo_t info = { .si_pid = 0 };
+	char text[512], how[64] = "closed its connection";
 
+	/* The sockets are closed some moments before it is dead. */
+	for (unsigned i = 0; i < 50 && vm->pid && !info.si_pid; i++) {
+		if (waitid(P_PID, (id_t)vm->pid, &info, WEXITED | WNOHANG | WNOWAIT))
+			break;
+		if (!info.si_pid)
+			poll(NULL, 0, 100);
+	}
+	if (info.si_pid && info.si_code == CLD_EXITED)
+		snprintf(how, sizeof(how), "ended with status %d", info.si_status);
+	else if (info.si_pid)
+		snprintf(how, sizeof(how), "was ended by signal %d", info.si_status);
 	qt_vm_stderr(vm, text, sizeof(text));
-	return vbmq_err_set(err, -EPIPE, "QEMU ended while %s was awaited; its last words: %s", what, text);
+	return vbmq_err_set(err, -EPIPE, "QEMU %s while %s was awaited; its last words: %s", how, what, text);
 }
 
 ssize_t qt_read_some(struct qt_vm *vm, int fd, char *buf, size_t size, const char *what, struct vbmq_err *err)

@@ -12,6 +12,7 @@
  */
 
 #include <errno.h>
+#include <limits.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -21,7 +22,7 @@
 #include "disturb.h"
 #include "util/cleanup.h"
 
-#define THREADS_MAX 8
+#define MAIN_LOOP UINT_MAX
 
 struct scenario {
 	const char *name;
@@ -67,22 +68,32 @@ struct run {
 	const struct scenario *sc;
 	struct stress_scene scene;
 	unsigned threads, wanted;
-	uint64_t remaps, loaded, refused;
+	unsigned thread[QT_QUEUES_MAX]; /* where the queues are to be: number of the I/O thread, or MAIN_LOOP */
+	bool has_placement; /* QEMU tells where they are */
+	uint64_t remaps, loaded, refused, looked;
 };
 
 /* --- remapping ---------------------------------------------------------------------------------------------------- */
 
-/* A random mapping of one of the two forms: queues named, or threads only. */
+/* A random mapping of one of the two forms, queues named or threads only, or NULL: the main loop. Noted in run->thread. */
 static json_t *random_mapping(struct run *run)
 {
 	struct stress_scene *s = &run->scene;
 	unsigned of[QT_QUEUES_MAX], shift = stress_below(s, run->threads), n = 1 + stress_below(s, run->threads);
 	bool named = stress_below(s, 4);
-	json_t *list = json_array();
+	json_t *list;
 	char name[16];
 
 	for (unsigned q = 0; q < run->sc->queues; q++)
 		of[q] = stress_below(s, run->threads);
+	for (unsigned q = 0; q < run->sc->queues; q++)
+		run->thread[q] = named ? of[q] : (q % n + shift) % run->threads;
+	if (!stress_below(s, 16)) {
+		for (unsigned q = 0; q < run->sc->queues; q++)
+			run->thread[q] = MAIN_LOOP;
+		return NULL;
+	}
+	list = json_array();
 	for (unsigned t = 0; t < (named ? run->threads : n); t++) {
 		unsigned thread = (t + shift) % run->threads;
 		json_t *vqs = json_array();
@@ -103,6 +114,51 @@ static json_t *random_mapping(struct run *run)
 static bool try_again(const struct vbmq_err *err)
 {
 	return strstr(err->text, "drained") != NULL;
+}
+
+static int check_queue(struct run *run, unsigned q, json_t *of, bool at_end, struct vbmq_err *err)
+{
+	const char *is = json_string_value(json_object_get(of, "iothread"));
+	json_t *stats = json_object_get(of, "stats");
+	char name[16] = "main loop";
+
+	if (run->thread[q] != MAIN_LOOP)
+		snprintf(name, sizeof(name), "io%u", run->thread[q]);
+	if (strcmp(is ? is : "main loop", name))
+		return vbmq_err_set(err, -EPROTO, "queue %u is at %s instead of %s", q, is ? is : "the main loop",
+				    name);
+	if (!at_end)
+		return 0;
+	if (json_integer_value(json_object_get(stats, "in-flight")) ||
+	    json_integer_value(json_object_get(stats, "parked")))
+		return vbmq_err_set(err, -EPROTO, "queue %u: QEMU counts requests in flight that are not there", q);
+	if (!run->scene.n_unplug &&
+	    (uint64_t)json_integer_value(json_object_get(stats, "completed")) != run->scene.disk->queues[q].n_completed)
+		return vbmq_err_set(err, -EPROTO, "queue %u: QEMU counts %lld completions, the driver %llu", q,
+				    (long long)json_integer_value(json_object_get(stats, "completed")),
+				    (unsigned long long)run->scene.disk->queues[q].n_completed);
+	return 0;
+}
+
+/* Are the queues where they were put, and at the end, are QEMU's counters the driver's? */
+static int check_placement(struct run *run, bool at_end, struct vbmq_err *err)
+{
+	json_t *v, *queues;
+	int r;
+
+	if (!run->has_placement)
+		return 0;
+	r = qt_qmp(run->scene.vm, &v, err, "query-virtio-placement", "{s:s}", "path", "disk0");
+	if (r < 0)
+		return r;
+	queues = json_object_get(json_array_get(v, 0), "queues");
+	if (json_array_size(queues) != run->sc->queues)
+		r = vbmq_err_set(err, -EPROTO, "query-virtio-placement does not tell of %u queues", run->sc->queues);
+	for (unsigned q = 0; r >= 0 && q < run->sc->queues; q++)
+		r = check_queue(run, q, json_array_get(queues, q), at_end, err);
+	json_decref(v);
+	run->looked++;
+	return r;
 }
 
 /* Requests that are in flight now, after giving the load a moment to make some. */
@@ -179,7 +235,7 @@ static int disturb(struct run *run, struct vbmq_err *err)
 		return stress_jobs(s, err);
 	if (s->job)
 		return 0; /* the node is in use: device_del would have to wait for the job */
-	json_t *props = json_pack("{s:o}", "iothread-vq-mapping", random_mapping(run));
+	json_t *props = json_pack("{s:o*}", "iothread-vq-mapping", random_mapping(run));
 	int r = stress_unplug(s, props, err);
 
 	json_decref(props);
@@ -222,6 +278,8 @@ static int stress(struct run *run, struct vbmq_err *err)
 		r = remap(run, err);
 		if (r >= 0)
 			r = stress_renew(s, err);
+		if (r >= 0 && !stress_below(s, 16))
+			r = check_placement(run, false, err);
 		if (r >= 0 && run->sc->with && !stress_below(s, run->sc->every))
 			r = disturb(run, err);
 		if (r >= 0 && s->job && turn % 8 == 0)
@@ -263,7 +321,11 @@ static int set_up(struct run *run, struct vbmq_err *err)
 		r = stress_image_new(s, run->sc->null, run->sc->latency_ns, drive, err);
 	if (r < 0)
 		return r;
-	props = json_pack("{s:o}", "iothread-vq-mapping", random_mapping(run));
+	r = arg_without_remap ? 0 : qt_qmp_has(s->vm, "query-virtio-placement", err);
+	if (r < 0)
+		return r;
+	run->has_placement = r;
+	props = json_pack("{s:o*}", "iothread-vq-mapping", random_mapping(run));
 	disk.drive = drive;
 	disk.props = props;
 	r = qt_disk_new(s->vm, &disk, &s->disk, err);
@@ -298,6 +360,8 @@ static int check_end(struct run *run, struct vbmq_err *err)
 					 q);
 		json_decref(v);
 	}
+	if (r >= 0)
+		r = check_placement(run, true, err);
 	if (r >= 0 && !jobs_seen(run))
 		r = vbmq_err_set(err, -ENODATA, "not every kind of block job has been seen through");
 	if (r >= 0 && run->loaded < run->wanted)
@@ -319,12 +383,13 @@ static void report(struct run *run, double seconds)
 		verified += st.reads_verified;
 		kicks += st.kicks;
 	}
-	printf("# %s: %llu remaps (%llu under load, %llu refused and repeated) in %.1f s; %llu requests, %llu kicks, "
+	printf("# %s: %llu remaps (%llu under load, %llu refused and repeated, %llu looked after) in %.1f s; %llu "
+	       "requests, %llu kicks, "
 	       "%llu written "
 	       "blocks read back\n",
 	       run->sc->name, (unsigned long long)run->remaps, (unsigned long long)run->loaded,
-	       (unsigned long long)run->refused, seconds, (unsigned long long)completed, (unsigned long long)kicks,
-	       (unsigned long long)verified);
+	       (unsigned long long)run->refused, (unsigned long long)run->looked, seconds,
+	       (unsigned long long)completed, (unsigned long long)kicks, (unsigned long long)verified);
 	printf("#   new eventfds %llu, stop/cont %llu, block_resize %llu (%llu refused), unplugged %llu (with %llu "
 	       "requests in flight), "
 	       "mirrors %llu, backups %llu (%llu blocks checked), streams %llu, cancelled %llu\n",
