@@ -3,11 +3,13 @@
 
 import json
 import os
+import subprocess
 import xml.etree.ElementTree as ET
 
 import pytest
 
-from vbmqtest import Disk, wait_for
+from vbmqtest import Disk, cpulist, wait_for
+from vbmqtest.documents import validate
 from vbmqtest.host import alone, core_of, look
 from vbmqtest.proc import online_cpus
 
@@ -167,3 +169,65 @@ def test_a_capture_plans_the_same_anywhere(world, tmp_path):
     done = world.ctl.run("plan", "--json", "--snapshot", str(file))
     assert json.loads(done.stdout)["plan_id"] == plan["plan_id"]
     assert json.loads(done.stdout)["steps"] == plan["steps"]
+
+
+# --- stats --------------------------------------------------------------------------------------------------------------
+
+
+def test_stats_of_a_guest_that_counts_nothing(world):
+    """Stock QEMU: who serves which queue, and what the kernel says about the threads. A running guest's firmware works a vCPU,
+    not the I/O thread, which sleeps on the CPUs it may run on."""
+    one = world.guest("one", 1, vcpus=2)
+    world.guest("two", 0)
+    status, document = world.ctl.json("stats", "one")
+    assert status == 0 and [d["name"] for d in document["domains"]] == ["one"]
+    domain = document["domains"][0]
+    assert domain["uuid"] == one.uuid and not domain["counters"] and 900e6 < domain["interval_ns"]
+    threads = {t["iothread"]: t for t in domain["threads"]}
+    seen = one.threads()
+    assert set(threads) == {0, 1}
+    assert threads[0]["tid"] == one.pid and threads[1]["tid"] == seen["iothread1"].tid
+    assert all(cpulist(t["affinity"]) == ALL and t["cpu"] in ALL and 0 <= t["on_cpu"] <= 1000 for t in threads.values())
+    assert threads[1]["on_cpu"] < 500 and "busy" not in threads[1] and threads[1]["polling"]["max_ns"] == 32768
+    assert [(d["target"], [q["iothread"] for q in d["queues"]]) for d in domain["disks"]] == [("vda", [1] * 2)]
+    assert not any("requests" in q or "in_flight" in q for d in domain["disks"] for q in d["queues"])
+
+    done = world.ctl.run("stats")
+    assert "iothread1" in done.stdout and "main loop" in done.stdout and done.stdout.count("two") == 3, done.stdout
+    assert done.stderr.count("does not count requests") == 2, done.stderr
+    assert not world.ctl.run("stats", "--quiet").stderr
+    done = world.ctl.run("stats", "nobody", ok=(1,))
+    assert "no running domain 'nobody'" in done.stderr and not done.stdout
+
+
+def documents_of(stream):
+    """JSON documents one after the other, as they come."""
+    decoder, text = json.JSONDecoder(), ""
+    for line in stream:
+        text += line
+        try:
+            document, end = decoder.raw_decode(text)
+        except ValueError:
+            continue
+        text = text[end:].lstrip()
+        yield document
+
+
+def test_stats_watches_guests_that_come_and_go(world):
+    one = world.guest("one", 1, vcpus=1)
+    seen = set()
+    with subprocess.Popen(world.ctl.command("stats", "--json", "--watch", "--count", "60"), stdout=subprocess.PIPE, text=True) as p:
+        for document in documents_of(p.stdout):
+            validate(document, "stats")
+            rates = {d["name"]: "interval_ns" in d for d in document["domains"]}
+            if rates == {"one": True} and not seen:
+                seen.add("one")
+                world.guest("two", 0)
+            elif rates.get("two") and "one" in rates and "two" not in seen:
+                seen.add("two")
+                one.destroy()
+            elif rates == {"two": True}:
+                seen.add("end")
+                p.terminate()
+                break
+    assert seen == {"one", "two", "end"}
