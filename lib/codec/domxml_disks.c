@@ -207,6 +207,29 @@ static int read_map(struct vbmq_domxml *x, xmlNode *list, struct vbmq_disk *disk
 	return 0;
 }
 
+/* Protocols whose clients in QEMU wait for a socket in the event loop: that ends all polling there. */
+static bool is_polled(const xmlNode *source)
+{
+	static const char *const waiting[] = { "nbd", "iscsi", "ssh", "nfs", "http", "https", "ftp", "ftps", "tftp" };
+
+	for (size_t i = 0; source && i < VBMQ_ELEMENTSOF(waiting); i++)
+		if (vbmq_xml_attr_is(source, "protocol", waiting[i]))
+			return false;
+	return true;
+}
+
+/* How requests get from QEMU to the host. libvirt's default for files and devices is the thread pool. */
+static void read_backend(xmlNode *node, const xmlNode *driver, struct vbmq_disk *disk)
+{
+	bool aio = driver && (vbmq_xml_attr_is(driver, "io", "native") || vbmq_xml_attr_is(driver, "io", "io_uring"));
+
+	if (vbmq_xml_attr_is(node, "type", "network"))
+		disk->no_poll = !is_polled(vbmq_xml_next(node->children, "source"));
+	else if (!xmlHasProp(node, (const xmlChar *)"type") || vbmq_xml_attr_is(node, "type", "file") ||
+		 vbmq_xml_attr_is(node, "type", "block"))
+		disk->aio_threads = !aio;
+}
+
 static int read_driver(struct vbmq_domxml *x, xmlNode *node, struct vbmq_disk *disk, struct vbmq_err *err)
 {
 	xmlNode *driver, *list = NULL;
@@ -225,7 +248,9 @@ static int read_driver(struct vbmq_domxml *x, xmlNode *node, struct vbmq_disk *d
 		r = fill_queues(disk, n, err);
 	if (r < 0)
 		return r;
-	disk->started = !driver || !vbmq_xml_attr_is(driver, "ioeventfd", "off");
+	disk->no_ioeventfd = driver && vbmq_xml_attr_is(driver, "ioeventfd", "off");
+	disk->started = !disk->no_ioeventfd;
+	read_backend(node, driver, disk);
 	if (id && list)
 		return vbmq_xml_fail(x->name, list, -EINVAL, err,
 				     "disk '%s' has both iothread= and <iothreads>; keep one", disk->target);

@@ -54,6 +54,9 @@ static json_t *disk_new(struct vbmq_json_writer *w, const struct vbmq_disk *disk
 		vbmq_json_put_int(w, o, "node", disk->node);
 	vbmq_json_put_bool(w, o, "mapped", disk->mapped);
 	vbmq_json_put_bool(w, o, "started", disk->started);
+	vbmq_json_put_true(w, o, "no_ioeventfd", disk->no_ioeventfd);
+	vbmq_json_put_true(w, o, "no_poll", disk->no_poll);
+	vbmq_json_put_true(w, o, "aio_threads", disk->aio_threads);
 	for (size_t i = 0; i < disk->n_queues; i++) {
 		json_t *q = vbmq_json_new_object(w);
 
@@ -152,6 +155,9 @@ static void read_disk(struct vbmq_json *v, struct vbmq_disk *disk)
 	disk->node = (int32_t)vbmq_json_opt_int(v, "node", 0, VBMQ_NODES_MAX - 1, VBMQ_NODE_UNKNOWN);
 	disk->mapped = vbmq_json_opt_bool(v, "mapped", false);
 	disk->started = vbmq_json_opt_bool(v, "started", false);
+	disk->no_ioeventfd = vbmq_json_opt_bool(v, "no_ioeventfd", false);
+	disk->no_poll = vbmq_json_opt_bool(v, "no_poll", false);
+	disk->aio_threads = vbmq_json_opt_bool(v, "aio_threads", false);
 	read_queues(v, disk);
 	vbmq_json_end(v);
 }

@@ -42,6 +42,8 @@ struct vbmq_diags {
 #define VBMQ_DIAG_UNRESPONSIVE "unresponsive" /* warning: monitor does not answer; left as it is */
 #define VBMQ_DIAG_UNKNOWN_DISK "unknown-disk" /* warning: metadata names a disk the domain does not have */
 #define VBMQ_DIAG_POLL_DEGRADED "poll-adaptive" /* info: no core of its own, so no dedicated polling */
+#define VBMQ_DIAG_POLL_OFF "poll-off" /* info: serves a disk whose backend does not let a thread poll */
+#define VBMQ_DIAG_NO_IOEVENTFD "no-ioeventfd" /* warning: ioeventfd='off', so no I/O thread can serve the disk */
 #define VBMQ_DIAG_NO_DISKS "no-disks" /* info: managed, but no virtio disk to serve */
 #define VBMQ_DIAG_BAD_METADATA "bad-metadata" /* error: metadata refused; the domain is treated as not managed */
 

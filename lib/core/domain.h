@@ -75,6 +75,9 @@ struct vbmq_disk {
 	struct vbmq_queue *queues; /* at least one */
 	size_t n_queues;
 	bool mapped; /* the XML says which I/O threads serve it (iothread= or <iothreads>): respected */
+	bool no_ioeventfd; /* ioeventfd='off': no I/O thread can serve it */
+	bool no_poll; /* its backend (nbd, iscsi, ...) waits for descriptors: QEMU does not poll in a thread that serves it */
+	bool aio_threads; /* requests go through QEMU's thread pool, which wanders, not through Linux AIO or io_uring */
 	bool started; /* ioeventfd running, as far as known; only then a queue is served by its thread */
 };
 

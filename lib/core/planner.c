@@ -165,11 +165,22 @@ static int run_passes(struct vbmq_pl *pl)
 
 /* --- the placement ---------------------------------------------------------------------------------------------------- */
 
+/* A thread polls for all that it serves or for nothing: one descriptor that has to be waited for ends it. */
+static bool can_poll(const struct vbmq_pl_domain *d, const struct vbmq_pl_thread *t)
+{
+	for (size_t i = 0; i < d->d->n_disks; i++)
+		for (size_t q = 0; d->d->disks[i].no_poll && q < d->d->disks[i].n_queues; q++)
+			if (d->map[i][q] == t->id)
+				return false;
+	return true;
+}
+
 static void set_polling(const struct vbmq_pl *pl, const struct vbmq_pl_domain *d, const struct vbmq_pl_thread *t,
 			struct vbmq_place_thread *p)
 {
 	bool has_mode = vbmq_caps_has(d->d->caps, VBMQ_CAP_POLL_MODE);
-	bool dedicated = d->wish.poll == VBMQ_POLL_DEDICATED && p->exclusive && !t->crowded;
+	bool can = can_poll(d, t);
+	bool dedicated = d->wish.poll == VBMQ_POLL_DEDICATED && p->exclusive && !t->crowded && can;
 
 	if (!p->planned || t->kind != VBMQ_THREAD_IOTHREAD || p->to_remove)
 		return;
@@ -183,7 +194,7 @@ static void set_polling(const struct vbmq_pl *pl, const struct vbmq_pl_domain *d
 	}
 	p->has_polling = true;
 	p->polling = (struct vbmq_polling){ .max_ns = 32768, .mode = VBMQ_POLL_UNSAID }; /* as QEMU starts a thread */
-	if (d->wish.poll == VBMQ_POLL_OFF)
+	if (d->wish.poll == VBMQ_POLL_OFF || !can)
 		p->polling.max_ns = 0;
 	if (dedicated) {
 		p->polling.max_ns = pl->policy->poll_max_ns;

@@ -61,7 +61,12 @@ static int say_disks(const struct say *s)
 		subject = vbmq_strbuf_steal(&b);
 		if (!subject)
 			return -ENOMEM;
-		if (cold)
+		if (d->disks[i].no_ioeventfd)
+			r = vbmq_diag_add(
+				&s->to->diags, VBMQ_DIAG_NO_IOEVENTFD, VBMQ_WARNING, subject,
+				"Its <driver> says ioeventfd='off', so no I/O thread can serve it. Remove that and "
+				"restart the guest.");
+		else if (cold)
 			r = vbmq_diag_add(
 				&s->to->diags, VBMQ_DIAG_NEEDS_RESTART, VBMQ_WARNING, subject,
 				"Its queues are on the main loop and this QEMU cannot move them while it runs. "
@@ -156,8 +161,12 @@ static int say_iothread(const struct say *s, const struct vbmq_pl_thread *t, con
 				  "It serves no queue and gets no core of its own.");
 	if (r == 0 && t->why.known)
 		r = say_place(s, t, subject);
-	if (r == 0 && t->serves && p->has_polling && s->d->wish.poll == VBMQ_POLL_DEDICATED &&
-	    (!p->exclusive || t->crowded))
+	if (r == 0 && t->serves && p->has_polling && s->d->wish.poll == VBMQ_POLL_DEDICATED && p->polling.max_ns == 0)
+		r = vbmq_diag_add(
+			&s->to->diags, VBMQ_DIAG_POLL_OFF, VBMQ_INFO, subject,
+			"It does not poll: a disk that it serves is reached over a socket, which QEMU waits for.");
+	else if (r == 0 && t->serves && p->has_polling && s->d->wish.poll == VBMQ_POLL_DEDICATED &&
+		 (!p->exclusive || t->crowded))
 		r = vbmq_diag_add(&s->to->diags, VBMQ_DIAG_POLL_DEGRADED, VBMQ_INFO, subject,
 				  "It polls adaptively: dedicated polling needs a core of its own.");
 	return r;

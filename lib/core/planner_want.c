@@ -16,7 +16,7 @@
 
 static bool is_ours(const struct vbmq_pl_domain *d, const struct vbmq_disk *disk)
 {
-	if (!d->free_map)
+	if (!d->free_map || disk->no_ioeventfd)
 		return false;
 	for (size_t q = 0; disk->mapped && q < disk->n_queues; q++)
 		if (disk->queues[q].iothread)

@@ -102,6 +102,9 @@ static void add_disk(struct vbmq_domain *d, const char *target, bool full)
 	}
 	disk->mapped = full;
 	disk->started = full;
+	disk->no_ioeventfd = full;
+	disk->no_poll = full;
+	disk->aio_threads = full;
 	for (uint32_t q = 0; q < 2; q++) {
 		struct vbmq_queue *queue = vbmq_array_add(disk->queues, disk->n_queues, 10);
 

@@ -53,8 +53,10 @@ static void dump_thread(struct vbmq_strbuf *b, const struct vbmq_thread *t)
 
 static void dump_disk(struct vbmq_strbuf *b, const struct vbmq_disk *d)
 {
-	vbmq_strbuf_printf(b, "disk %s alias=%s source=%s%s%s\n ", d->target, d->alias ? d->alias : "-",
-			   d->source ? d->source : "-", d->mapped ? " mapped" : "", d->started ? " started" : "");
+	vbmq_strbuf_printf(b, "disk %s alias=%s source=%s%s%s%s%s%s\n ", d->target, d->alias ? d->alias : "-",
+			   d->source ? d->source : "-", d->mapped ? " mapped" : "", d->started ? " started" : "",
+			   d->no_ioeventfd ? " no-ioeventfd" : "", d->no_poll ? " no-poll" : "",
+			   d->aio_threads ? " aio-threads" : "");
 	for (size_t q = 0; q < d->n_queues; q++) {
 		vbmq_strbuf_printf(b, " %zu:%u", q, d->queues[q].iothread);
 		add_set(b, "vcpus", &d->queues[q].vcpus);

@@ -144,6 +144,9 @@ static void test_nothing_lost(void **state)
 			assert_int_equal(x->disks[j].node, y->disks[j].node);
 			assert_int_equal(x->disks[j].mapped, y->disks[j].mapped);
 			assert_int_equal(x->disks[j].started, y->disks[j].started);
+			assert_int_equal(x->disks[j].no_ioeventfd, y->disks[j].no_ioeventfd);
+			assert_int_equal(x->disks[j].no_poll, y->disks[j].no_poll);
+			assert_int_equal(x->disks[j].aio_threads, y->disks[j].aio_threads);
 			assert_int_equal(!x->disks[j].alias, !y->disks[j].alias);
 			assert_int_equal(!x->disks[j].source, !y->disks[j].source);
 			assert_int_equal(x->disks[j].n_queues, y->disks[j].n_queues);

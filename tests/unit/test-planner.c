@@ -189,6 +189,31 @@ static void test_hand_map(void **state)
 	end(w);
 }
 
+/* A disk that no I/O thread can serve stays on the main loop; one that cannot be polled ends polling for its thread. */
+static void test_odd_backends(void **state)
+{
+	struct world *w = world_of(gen_regular_host(1, 1, 16, 1));
+	struct vbmq_domain *d = guest(w, "a", 4, 0, LIVE);
+	const struct vbmq_place_domain *p;
+
+	gen_add_disk(d, "vda", 1, 0)->no_ioeventfd = true;
+	gen_add_disk(d, "vdb", 1, 0)->no_poll = true;
+	gen_add_disk(d, "vdc", 1, 0);
+	plan(w);
+	p = vbmq_placement_domain(w->p, "a");
+	assert_false(p->disks[0].remap);
+	assert_int_equal(p->disks[0].queues[0].iothread, 0);
+	assert_true(p->disks[1].remap && p->disks[2].remap);
+	assert_int_not_equal(p->disks[1].queues[0].iothread, p->disks[2].queues[0].iothread);
+	assert_int_equal(iothread(w, "a", p->disks[1].queues[0].iothread)->polling.max_ns, 0);
+	assert_int_equal(iothread(w, "a", p->disks[1].queues[0].iothread)->polling.mode, VBMQ_POLL_ADAPTIVE);
+	assert_int_equal(iothread(w, "a", p->disks[2].queues[0].iothread)->polling.mode, VBMQ_POLL_DEDICATED);
+	assert_true(says(w, "a", VBMQ_DIAG_POLL_OFF));
+	assert_true(says(w, "a", VBMQ_DIAG_NO_IOEVENTFD));
+	assert_false(says(w, "a", VBMQ_DIAG_POLL_DEGRADED));
+	end(w);
+}
+
 /* Stock QEMU: what exists is placed, nothing is mapped, and the way out is told. */
 static void test_stock(void **state)
 {
@@ -522,6 +547,7 @@ int main(void)
 		cmocka_unit_test(test_remote),
 		cmocka_unit_test(test_queue_maps),
 		cmocka_unit_test(test_hand_map),
+		cmocka_unit_test(test_odd_backends),
 		cmocka_unit_test(test_stock),
 		cmocka_unit_test(test_shutoff_is_planned_for_next_start),
 		cmocka_unit_test(test_shortage),
