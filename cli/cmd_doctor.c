@@ -9,15 +9,15 @@
 #include <string.h>
 
 #include "bus_client.h"
-#include "virt/connection.h"
 #include "cli.h"
+#include "codec/qmp_placement.h"
 #include "host/topology.h"
 #include "output.h"
 #include "source.h"
 #include "util/cleanup.h"
 #include "util/file.h"
-
-VBMQ_DEFINE_CLEANUP(struct vbmq_virt *, vbmq_virt_close);
+#include "virt/connection.h"
+#include "virt/sample.h"
 
 enum verdict { GOOD, WARN, BAD };
 
@@ -30,6 +30,7 @@ struct findings {
 	size_t bad;
 	int failed;
 	bool daemon; /* vbmqd answers */
+	struct vbmq_virt *v; /* NULL: no libvirt */
 };
 
 static void __attribute__((format(printf, 5, 6)))
@@ -131,16 +132,100 @@ static void check_daemon(struct findings *f)
 	f->daemon = strcmp(state, "disconnected") != 0;
 }
 
-static const char *capability_advice(enum vbmq_capability c)
+/* --- guests ----------------------------------------------------------------------------------------------------------- */
+
+#define PATCHED "run it on QEMU with the patches of VBMq (qemu-patches/build)"
+
+/* What its QEMU and libvirt can do, and what of that is missing. */
+static void check_capability(struct findings *f, const struct vbmq_domain *d, enum vbmq_capability capability)
 {
-	switch (c) {
-	case VBMQ_LIVE_MAP:
-		return NULL;
-	case VBMQ_COLD_MAP:
-		return "queues move at the next start after vbmqctl configure; a QEMU with our patches moves them live";
-	default:
-		return "QEMU 9.0 and libvirt 10.0 map one disk's queues to several I/O threads; older ones only pin "
-		       "and poll";
+	const char *word = vbmq_capability_words[capability];
+
+	if (capability == VBMQ_PIN_POLL)
+		found(f, d->name, WARN,
+		      "QEMU 9.0 and libvirt 10.0 map one disk's queues to several I/O threads from the next start; to "
+		      "have it "
+		      "while the guest runs, " PATCHED,
+		      "capability %s: its I/O threads can be pinned and told to poll, its queues cannot be moved",
+		      word);
+	else if (capability == VBMQ_COLD_MAP)
+		found(f, d->name, WARN,
+		      "vbmqctl configure, then restart the guest; to have it while the guest runs, " PATCHED,
+		      "capability %s: its QEMU cannot move the queues of a running disk", word);
+	else if (!vbmq_caps_has(d->caps, VBMQ_CAP_PLACEMENT) || !vbmq_caps_has(d->caps, VBMQ_CAP_POLL_MODE))
+		found(f, d->name, WARN,
+		      "build QEMU with the whole series (qemu-patches/build), then restart or migrate it",
+		      "capability %s, but its QEMU has only part of the patches: no%s%s%s", word,
+		      vbmq_caps_has(d->caps, VBMQ_CAP_PLACEMENT) ? "" : " counters and completion vCPUs",
+		      vbmq_caps_has(d->caps, VBMQ_CAP_PLACEMENT) || vbmq_caps_has(d->caps, VBMQ_CAP_POLL_MODE) ? ""
+													       : ", no",
+		      vbmq_caps_has(d->caps, VBMQ_CAP_POLL_MODE) ? "" : " dedicated polling");
+	else
+		found(f, d->name, GOOD, NULL, "capability %s", word);
+	if (!vbmq_caps_has(d->caps, VBMQ_CAP_ADD_IOTHREAD) || !vbmq_caps_has(d->caps, VBMQ_CAP_POLLING))
+		found(f, d->name, WARN, PATCHED, "its QEMU cannot %s while it runs",
+		      vbmq_caps_has(d->caps, VBMQ_CAP_ADD_IOTHREAD) ? "change the polling of I/O threads"
+								    : "add I/O threads");
+}
+
+static void check_disk(struct findings *f, const struct vbmq_domain *d, const struct vbmq_disk *disk)
+{
+	if (disk->n_queues < d->n_vcpus)
+		found(f, d->name, WARN, "leave <driver queues=> unset, or set it to the number of vCPUs",
+		      "disk %s has %zu queues for %u vCPUs: completions cross vCPUs", disk->target, disk->n_queues,
+		      d->n_vcpus);
+	if (disk->aio_threads)
+		found(f, d->name, WARN, "cache='none' and io='native' or io='io_uring' in its <driver>",
+		      "requests of disk %s go through QEMU's thread pool: those threads wander, pinning the I/O thread "
+		      "does "
+		      "not pin the I/O",
+		      disk->target);
+	if (disk->no_poll)
+		found(f, d->name, WARN, "a local device or file, or a backend that QEMU can poll (rbd, io_uring, nvme)",
+		      "disk %s is reached over a socket that QEMU waits for: an I/O thread that serves it does not "
+		      "poll",
+		      disk->target);
+}
+
+/* Whether each queue has an interrupt of its own, and so completes on the vCPU that asked. */
+static void check_interrupts(struct findings *f, const struct vbmq_domain *d, const struct vbmq_disk *disk,
+			     const struct vbmq_qmp_device *device)
+{
+	size_t used = disk->n_queues < d->n_vcpus ? disk->n_queues : d->n_vcpus, none = 0;
+	bool shared = false;
+
+	for (size_t q = 0; q < used && q < device->n_queues; q++) {
+		none += device->queues[q].irq == VBMQ_QMP_IRQ_NONE;
+		for (size_t k = 0; k < q; k++)
+			shared |= device->queues[q].irq != VBMQ_QMP_IRQ_NONE &&
+				  device->queues[k].irq != VBMQ_QMP_IRQ_NONE &&
+				  device->queues[q].vector == device->queues[k].vector;
+	}
+	if (none == used)
+		found(f, d->name, WARN, "let the guest use MSI-X (no pci=nomsi; a virtio-pci disk)",
+		      "disk %s has no interrupt message of its own (INTx, or another bus than PCI): completions cannot "
+		      "be "
+		      "steered",
+		      disk->target);
+	else if (none || shared)
+		found(f, d->name, WARN,
+		      "leave 'vectors' of the device unset, or set it to the number of queues and one",
+		      "queues of disk %s share an interrupt vector: completions cannot be steered", disk->target);
+}
+
+static void check_vectors(struct findings *f, const struct vbmq_domain *d)
+{
+	_cleanup_(vbmq_virt_sample_done) struct vbmq_virt_sample sample = { .time_ns = 0 };
+	const struct vbmq_qmp_device *device;
+
+	if (!f->v || d->id < 0 || !vbmq_caps_has(d->caps, VBMQ_CAP_PLACEMENT) ||
+	    vbmq_virt_sample(f->v, d, &sample, NULL) < 0)
+		return;
+	for (size_t i = 0; i < d->n_disks; i++) {
+		device = d->disks[i].alias ? vbmq_qmp_find_disk(sample.devices, sample.n_devices, d->disks[i].alias)
+					   : NULL;
+		if (device && device->started)
+			check_interrupts(f, d, &d->disks[i], device);
 	}
 }
 
@@ -151,33 +236,30 @@ static void check_domain(struct findings *f, const struct vbmq_domain *d, const 
 		      "its monitor does not answer");
 		return;
 	}
-	found(f, d->name, p->capability == VBMQ_LIVE_MAP ? GOOD : WARN, capability_advice(p->capability),
-	      "capability %s", vbmq_capability_words[p->capability]);
+	check_capability(f, d, p->capability);
 	if (!p->managed && !d->wish.present && !d->metadata_error)
 		found(f, d->name, WARN,
 		      "add <vbmq:domain xmlns:vbmq=\"urn:vbmq:domain:1\"/> to its <metadata>, or default=manage in "
 		      "vbmqd.conf",
 		      "not managed: it carries no vbmq metadata");
 	for (size_t i = 0; i < d->n_disks; i++)
-		if (d->disks[i].n_queues < d->n_vcpus)
-			found(f, d->name, WARN, "leave <driver queues=> unset, or set it to the number of vCPUs",
-			      "disk %s has %zu queues for %u vCPUs: completions cross vCPUs", d->disks[i].target,
-			      d->disks[i].n_queues, d->n_vcpus);
+		check_disk(f, d, &d->disks[i]);
+	check_vectors(f, d);
 	for (size_t i = 0; i < p->diags.n; i++)
-		if (p->diags.items[i].severity != VBMQ_INFO)
+		if (p->diags.items[i].severity != VBMQ_INFO ||
+		    strcmp(p->diags.items[i].code, VBMQ_DIAG_POLL_DEGRADED) == 0)
 			found(f, d->name, p->diags.items[i].severity == VBMQ_ERROR ? BAD : WARN, NULL, "%s",
 			      p->diags.items[i].text);
 }
 
 static void check_libvirt(struct findings *f)
 {
-	_cleanup_(vbmq_virt_closep) struct vbmq_virt *v = NULL;
 	struct vbmq_err err = VBMQ_ERR_INIT;
 	unsigned long lib = 0, hypervisor = 0;
 
-	if (vbmq_virt_open(f->cli->uri ? f->cli->uri : "qemu:///system", false, NULL, NULL, &v, &err) < 0)
+	if (vbmq_virt_open(f->cli->uri ? f->cli->uri : "qemu:///system", false, NULL, NULL, &f->v, &err) < 0)
 		found(f, "libvirt", BAD, "systemctl start libvirtd; are you root or in its group?", "%s", err.text);
-	else if (vbmq_virt_versions(v, &lib, &hypervisor, &err) < 0)
+	else if (vbmq_virt_versions(f->v, &lib, &hypervisor, &err) < 0)
 		found(f, "libvirt", BAD, NULL, "%s", err.text);
 	else
 		found(f, "libvirt", lib >= 10000000 ? GOOD : WARN,
@@ -217,6 +299,7 @@ int cmd_doctor(struct cli *cli)
 		check_daemon(&f);
 	check_libvirt(&f);
 	check_domains(&f);
+	vbmq_virt_close(f.v);
 	if (cli->json)
 		r = cli_print_json(
 			json_pack("{s:s,s:o,s:b}", "schema", "vbmq-doctor/1", "findings", f.list, "ok", f.bad == 0));

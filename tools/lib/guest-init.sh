@@ -4,6 +4,7 @@
 # it:
 #   vbmq.run=fio|dd|none|shell  what to run on every /dev/vd* (default: fio where it is in the image, else dd)
 #   vbmq.fio=RW,bs=4k,qd=8,jobs=N,engine=libaio  load for fio (default randread, one job a vCPU)
+#   vbmq.fio=...,verify         what is written is read back and compared; each job has a part of the disk to itself
 #   vbmq.interval=SECONDS       how often rates are printed (default 2; 0: never)
 # Lines for programs, one record a line, "VBMQ-WORD key=value ...":
 #   VBMQ-READY, VBMQ-QUEUE (which CPUs submit to a queue), VBMQ-IRQ (where its interrupts went), VBMQ-IOPS, VBMQ-ERROR.
@@ -78,21 +79,25 @@ report_rates() {
 }
 
 run_fio() {
-	rw=randread bs=4k qd=8 jobs=$(grep -c ^processor /proc/cpuinfo) engine=libaio
+	rw=randread bs=4k qd=8 jobs=$(grep -c ^processor /proc/cpuinfo) engine=libaio verify=''
 	for word in $(echo "$load" | tr ',' ' '); do
 		case $word in
 		bs=*) bs=${word#*=} ;;
 		qd=*) qd=${word#*=} ;;
 		jobs=*) jobs=${word#*=} ;;
 		engine=*) engine=${word#*=} ;;
+		verify) verify=yes ;;
 		*) rw=$word ;;
 		esac
 	done
-	set --
+	set -- --norandommap
+	[ -z "$verify" ] || set -- --verify=crc32c --verify_fatal=1 --verify_backlog=64 --size=$((100 / jobs))% \
+		--offset_increment=$((100 / jobs))%
+	args=$#
 	for d in $(disks); do set -- "$@" --name="$d" --filename="/dev/$d"; done
-	[ $# -gt 0 ] || { echo "VBMQ-ERROR no=disk"; return 1; }
+	[ $# -gt "$args" ] || { echo "VBMQ-ERROR no=disk"; return 1; }
 	while :; do
-		fio --eta=never --output=/dev/null --thread --time_based --runtime=86400 --direct=1 --norandommap --randrepeat=0 \
+		fio --eta=never --output=/dev/null --thread --time_based --runtime=86400 --direct=1 --randrepeat=0 \
 			--ioengine="$engine" --rw="$rw" --bs="$bs" --iodepth="$qd" --numjobs="$jobs" "$@" || {
 			echo "VBMQ-ERROR fio=$?"
 			sleep 5
