@@ -2,8 +2,8 @@
 
 /*
  * What an I/O thread does while there is nothing to do, and how soon it notices that there is: poll-mode=dedicated, and
- * what the patches before it mend in polling for long. Every case is a test of its own (TAP) with a QEMU of its own; the
- * figures are printed as comments.
+ * what the patches before it mend in polling for long. Every case is a test of its own (TAP) with a QEMU of its own
+ * and prints its figures as comments.
  *
  * A thread that polls does not need kicks, so kicks are what tells whether it did. It may sleep after 100 ms without a
  * request, which on a busy machine can happen to the load: kicks after such a sleep are left out, but no more of them
@@ -18,7 +18,9 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "qtdrive.h"
 #include "util/cleanup.h"
@@ -27,6 +29,7 @@
 #define TOO_LONG_NS SECOND /* for what takes milliseconds */
 #define LONG_POLL_NS (3 * SECOND) /* more than that */
 #define SAMPLES 25
+#define DISK (64 << 20)
 
 static const char *arg_mode = "dedicated";
 
@@ -35,6 +38,11 @@ struct rig {
 	struct qt_disk *disk;
 	struct qt_load *load;
 	pid_t tid;
+
+	/* given */
+	bool event_idx;
+	const char *aio; /* of a file, in memory; NULL: null-co */
+	int fd;
 };
 
 static void nap(uint64_t ns)
@@ -67,20 +75,29 @@ static int set_long_polling(struct rig *g, struct vbmq_err *err)
 static int rig_new(struct rig *g, struct vbmq_err *err)
 {
 	int r = qt_vm_new(&(struct qt_vm_conf){ 0 }, &g->vm, err);
+	char path[64];
 
 	if (r >= 0)
 		r = qt_iothread_add(g->vm, "io0", err);
 	if (r >= 0)
 		r = qt_iothread_tid(g->vm, "io0", &g->tid, err);
-	return r < 0 ? r
-		     : qt_qmp(g->vm, NULL, err, "blockdev-add", "{s:s, s:s, s:I}", "driver", "null-co", "node-name",
-			      "n0", "size", (json_int_t)1 << 30);
+	if (r < 0)
+		return r;
+	if (!g->aio)
+		return qt_qmp(g->vm, NULL, err, "blockdev-add", "{s:s, s:s, s:I}", "driver", "null-co", "node-name",
+			      "n0", "size", (json_int_t)DISK);
+	g->fd = memfd_create("disk", MFD_CLOEXEC);
+	if (g->fd < 0 || ftruncate(g->fd, DISK))
+		return vbmq_err_set(err, -errno, "memfd: %s", strerror(errno));
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", getpid(), g->fd);
+	return qt_qmp(g->vm, NULL, err, "blockdev-add", "{s:s, s:s, s:s, s:s}", "driver", "file", "node-name", "n0",
+		      "filename", path, "aio", g->aio);
 }
 
 static int rig_disk(struct rig *g, struct vbmq_err *err)
 {
 	json_t *props = json_pack("{s:s}", "iothread", "io0");
-	struct qt_disk_conf conf = { .drive = "n0", .queues = 1, .props = props };
+	struct qt_disk_conf conf = { .drive = "n0", .queues = 1, .event_idx = g->event_idx, .props = props };
 	int r = qt_disk_new(g->vm, &conf, &g->disk, err);
 
 	if (g->disk)
@@ -94,6 +111,8 @@ static void rig_free(struct rig *g)
 	g->load = qt_load_free(g->load);
 	g->disk = qt_disk_free(g->disk);
 	g->vm = qt_vm_free(g->vm);
+	if (g->aio && g->fd >= 0)
+		close(g->fd);
 }
 
 /* A disk that is under load, with dedicated polling unless asked for another mode; spin: the load takes a CPU, too. */
@@ -227,7 +246,7 @@ static int command(struct rig *g, const char *name, uint64_t *ret_ns, struct vbm
 		r = qt_qmp(g->vm, NULL, err, name, "{s:s, s:s, s:s}", "driver", "virtio-blk-pci", "id", "bad", "drive",
 			   "there-is-none");
 	else if (!strcmp(name, "block_resize"))
-		r = qt_qmp(g->vm, NULL, err, name, "{s:s, s:I}", "node-name", "n0", "size", (json_int_t)1 << 30);
+		r = qt_qmp(g->vm, NULL, err, name, "{s:s, s:I}", "node-name", "n0", "size", (json_int_t)DISK);
 	else
 		r = qt_qmp(g->vm, NULL, err, name, NULL);
 	*ret_ns = qt_now() - begin;
@@ -247,11 +266,11 @@ static int too_long(const char *what, uint64_t ns, struct vbmq_err *err)
 
 /* --- dedicated polling -------------------------------------------------------------------------------------------- */
 
-static int count_kicks(unsigned depth, uint64_t gap_ns, unsigned n, struct vbmq_err *err)
+static int count_kicks(const struct rig *given, unsigned depth, uint64_t gap_ns, unsigned n, struct vbmq_err *err)
 {
 	struct qt_load_stats stats;
 	uint64_t before, sleeps, tenths, begin;
-	struct rig g = { 0 };
+	struct rig g = *given;
 	int r = rig_loaded(&g, depth, gap_ns, true, err);
 
 	if (r >= 0)
@@ -271,9 +290,10 @@ static int count_kicks(unsigned depth, uint64_t gap_ns, unsigned n, struct vbmq_
 	}
 	if (r >= 0) {
 		sleeps -= before;
-		printf("# depth %2u, gap %4llu us: %llu requests, %llu kicks (%.5f a request), slept %llu times, "
+		printf("# %s%s, depth %2u, gap %4llu us: %llu requests, %llu kicks (%.5f a request), slept %llu times, "
 		       "%.0f requests/s, p50 %.1f us, p99 %.1f us\n",
-		       depth, (unsigned long long)(gap_ns / 1000), (unsigned long long)stats.completed,
+		       g.aio ? g.aio : "null-co", g.event_idx ? " with event index" : "", depth,
+		       (unsigned long long)(gap_ns / 1000), (unsigned long long)stats.completed,
 		       (unsigned long long)stats.kicks, (double)stats.kicks / (double)stats.completed,
 		       (unsigned long long)sleeps, (double)stats.completed * 1e9 / (double)(qt_now() - begin),
 		       (double)qt_latency(&stats, 500) / 1e3, (double)qt_latency(&stats, 990) / 1e3);
@@ -293,16 +313,23 @@ static int test_kicks(struct vbmq_err *err)
 		uint64_t gap_ns;
 		unsigned n[2];
 	} loads[] = {
-		{ 0, { 100000, 400000 } },
-		{ 20000, { 50000, 200000 } },
-		{ 500000, { 5000, 50000 } },
-		{ 5000000, { 1200, 10000 } },
+		{ 0, { 20000, 100000 } },
+		{ 20000, { 20000, 50000 } },
+		{ 500000, { 3000, 20000 } },
+		{ 5000000, { 1100, 8000 } },
+	};
+	static const struct rig others[] = {
+		{ .event_idx = true },
+		{ .aio = "threads" },
+		{ .aio = "io_uring", .event_idx = true },
 	};
 	int r = 0;
 
 	for (size_t i = 0; r >= 0 && i < VBMQ_ELEMENTSOF(loads); i++)
 		for (unsigned deep = 0; r >= 0 && deep < 2; deep++)
-			r = count_kicks(deep ? 32 : 1, loads[i].gap_ns, loads[i].n[deep], err);
+			r = count_kicks(&(struct rig){ 0 }, deep ? 32 : 1, loads[i].gap_ns, loads[i].n[deep], err);
+	for (size_t i = 0; r >= 0 && i < VBMQ_ELEMENTSOF(others); i++)
+		r = count_kicks(&others[i], 4, 500000, 5000, err);
 	return r;
 }
 
