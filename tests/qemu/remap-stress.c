@@ -51,10 +51,11 @@ static const struct scenario scenarios[] = {
 	  .every = 20,
 	  .share = 2 },
 	{ .name = "jobs", .queues = 4, .threads = 3, .with = WITH_JOBS, .every = 2, .share = 3 },
+	/* Not with WITH_STOP: stop and cont beside block jobs crash QEMU 10.0.13 under this load also without any remap. */
 	{ .name = "all",
 	  .queues = 4,
 	  .threads = 4,
-	  .with = WITH_RESIZE | WITH_STOP | WITH_UNPLUG | WITH_JOBS,
+	  .with = WITH_RESIZE | WITH_UNPLUG | WITH_JOBS,
 	  .every = 4,
 	  .share = 1 },
 };
@@ -63,6 +64,7 @@ static const char *arg_scenario;
 static unsigned arg_remaps = 21500;
 static uint64_t arg_seed = 1;
 static bool arg_without_remap, arg_expect_failure;
+static bool under_way; /* the last scenario came to its remaps */
 
 struct run {
 	const struct scenario *sc;
@@ -419,6 +421,7 @@ static bool run_scenario(const struct scenario *sc, unsigned remaps)
 		qt_load_hold(s->load);
 		report(&run, (double)(qt_now() - begin) / 1e9);
 	}
+	under_way = run.remaps > 0;
 	if (r < 0) {
 		printf("# %s: FAILED after %llu remaps (seed %llu): %s\n", sc->name, (unsigned long long)run.remaps,
 		       (unsigned long long)arg_seed, err.text);
@@ -539,7 +542,8 @@ int main(int argc, char **argv)
 		printf("Bail out! there is no scenario %s (see --list)\n", arg_scenario);
 		return 2;
 	}
-	if (arg_expect_failure)
-		printf("%sok 1 - a broken QEMU fails\n", failed ? "" : "not ");
-	return arg_expect_failure ? !failed : failed != 0;
+	if (!arg_expect_failure)
+		return failed != 0;
+	printf("%sok 1 - a broken QEMU fails\n", failed && under_way ? "" : "not ");
+	return !failed || !under_way;
 }
