@@ -333,14 +333,17 @@ class Linux:
             "linux", vcpus=vcpus, disks=0, devices=devices, metadata=wish, kernel=images["kernel"], memory_mib=384,
             initrd=images["initrd-small" if small else "initrd"],
             cmdline=f"console=ttyS0 quiet vbmq.interval=1 {run} {more}", **kw).start(running=True)
-        wait_for(lambda: self.records("READY"), 400, "the guest to boot")
+        wait_for(lambda: self.records("READY") or not self.guest.pid, 400, "the guest to boot")
+        if not self.guest.pid:
+            with open(f"{world.lv.dir}/log/qemu/linux.log", encoding="utf-8", errors="replace") as f:
+                raise AssertionError(f"QEMU ended: {f.read()[-400:]}")
         wait_for(lambda: "run=none" in run or [r for r in self.records("IOPS") if r["read"] != "0"], 400, "its load to begin")
 
     def records(self, word):
         """The guest's own lines "VBMQ-word key=value ..." as dictionaries."""
         try:
             with open(self.console, encoding="utf-8", errors="replace") as f:
-                return [dict(re.findall(r"(\w+)=(\S+)", x)) for x in f if x.startswith(f"VBMQ-{word} ")]
+                return [dict(re.findall(r"(\w+)=(\S+)", x)) for x in f if x.startswith(f"VBMQ-{word} ") and x.endswith("\n")]
         except FileNotFoundError:
             return []
 
