@@ -11,7 +11,7 @@ enum vbmq_severity {
 	VBMQ_ERROR
 }; /* error: a wish is not fulfilled (plan "infeasible", exit 4) */
 
-/* The codes are a stable interface: listed with their meaning in docs/diagnostics.md and in the table of diag.c. */
+/* The codes are a stable interface: the comments below tell their meaning. */
 struct vbmq_diag {
 	const char *code; /* static, from the table in diag.c */
 	enum vbmq_severity severity;
