@@ -224,6 +224,22 @@ static int compare_tasks(const void *a, const void *b)
 	return x->tid < y->tid ? -1 : x->tid > y->tid;
 }
 
+static int open_tasks_dir(const char *sysroot, uint32_t pid, DIR **ret, struct vbmq_err *err)
+{
+	int fd = open_tasks(sysroot, pid, err);
+	DIR *dir;
+
+	if (fd < 0)
+		return fd;
+	dir = fdopendir(fd);
+	if (!dir) {
+		close(fd);
+		return vbmq_err_oom(err);
+	}
+	*ret = dir;
+	return 0;
+}
+
 /* online NULL: names and starts are enough. */
 static int list_tasks(const char *sysroot, uint32_t pid, const struct vbmq_cpuset *online, struct vbmq_task **ret,
 		      size_t *ret_n, struct vbmq_err *err)
@@ -232,16 +248,10 @@ static int list_tasks(const char *sysroot, uint32_t pid, const struct vbmq_cpuse
 	_cleanup_(closedirp) DIR *dir = NULL;
 	struct dirent *e;
 	size_t n = 0;
-	int fd, r;
+	int r = open_tasks_dir(sysroot, pid, &dir, err);
 
-	fd = open_tasks(sysroot, pid, err);
-	if (fd < 0)
-		return fd;
-	dir = fdopendir(fd);
-	if (!dir) {
-		close(fd);
-		return vbmq_err_oom(err);
-	}
+	if (r < 0)
+		return r;
 	while ((e = readdir(dir))) {
 		struct vbmq_task t, *slot;
 		uint32_t tid;
@@ -285,18 +295,13 @@ int vbmq_process_only(const char *sysroot, uint32_t pid, const struct vbmq_task 
 		      struct vbmq_err *err)
 {
 	_cleanup_(closedirp) DIR *dir = NULL;
-	int fd = open_tasks(sysroot, pid, err);
+	int r = open_tasks_dir(sysroot, pid, &dir, err);
 	struct vbmq_task key = { .tid = 0 };
 	struct dirent *e;
 	bool only = true;
 
-	if (fd < 0)
-		return fd;
-	dir = fdopendir(fd);
-	if (!dir) {
-		close(fd);
-		return vbmq_err_oom(err);
-	}
+	if (r < 0)
+		return r;
 	while (only && (e = readdir(dir))) {
 		if (vbmq_parse_u32(e->d_name, 1, INT32_MAX, &key.tid) == 0)
 			only = bsearch(&key, tasks, n, sizeof(*tasks), compare_tasks) != NULL;

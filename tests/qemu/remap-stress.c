@@ -4,9 +4,9 @@
  * Queues of a virtio-blk disk are moved between I/O threads, again and again, under load; nothing may hang, get lost, come
  * twice or be wrong. Every scenario is a test of its own (TAP) with a QEMU of its own.
  *
-  * A remap without load proves nothing: only those are counted at whose sending the rings held requests that QEMU had not
- * completed, and a scenario that does not get enough of them fails. That the test can fail is shown by a QEMU with tests/qemu/broken-drain-swap.patch (drain, swap
- * the contexts, as one would think it is done) and --expect-failure.
+ * A remap without load proves nothing: only those are counted at whose sending the rings held requests that QEMU had not
+ * completed, and a scenario that does not get enough of them fails. That the test can fail is shown by a QEMU with
+ * tests/qemu/broken-drain-swap.patch (drain, swap the contexts, as one would think it is done) and --expect-failure.
  *
  * Seen from outside nothing is timed; how long QEMU may do nothing is qt_patience()'s business.
  */
