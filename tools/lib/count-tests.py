@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Count the tests that ran, each TAP test and each pytest case for itself, not the programs that hold them.
 
-    count-tests.py --stage NAME --results FILE TESTLOG...   meson's testlog.json or pytest's junit XML
+    count-tests.py --stage NAME --results FILE TESTLOG...   meson's testlog.json, pytest's junit XML, output (.tap)
     count-tests.py --sum FILE                               the last line of tools/check
 
 Failures and skips (with their reasons) are printed; the counts are added to FILE as one line of JSON. A program that
@@ -109,6 +109,10 @@ def junit(count, path):
             count.passed += 1
 
 
+def output(count, path):
+    tap(count, path.stem, path.read_text(errors="replace").splitlines())
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--stage")
@@ -125,7 +129,7 @@ def main():
     for log in a.logs:
         before = (count.passed, len(count.failures), len(count.skips))
         try:
-            (junit if log.suffix == ".xml" else testlog)(count, log)
+            {".xml": junit, ".tap": output}.get(log.suffix, testlog)(count, log)
         except (OSError, ValueError, KeyError, ET.ParseError) as e:
             count.fail("%s: %s" % (log.name, e))
         if before == (count.passed, len(count.failures), len(count.skips)):
