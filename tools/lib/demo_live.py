@@ -214,7 +214,7 @@ class LiveShow(Show):
             if now.get(k) != want:
                 wrong.append("after restore, %s: %s, was %s" % (" ".join(map(str, k)), now.get(k), want))
         self.wrong += wrong
-        self.judge("restored: threads, queues, maps as they were found", str(n), str(n - len(wrong)), not wrong)
+        self.judge("restored: threads, queues, maps, polling as found", str(n), str(n - len(wrong)), not wrong)
         self.judge_kicks("restored", rates, least=KICKS_BEFORE)
         say("%d of %d things stand exactly as before vbmqd touched them" % (n - len(wrong), n))
 
@@ -222,6 +222,8 @@ class LiveShow(Show):
         now = {n: (g.pid, min(t[3] for t in self.threads() if t[0] == n)) for n, g in self.guests.items()}
         again = sum(now[n] != pids[n] or len(self.records(n, "READY")) > 1 for n in self.guests)
         self.judge("all the while: guests that were started again", "0", str(again), not again)
+        if not self.measured:
+            return
         errors = sum(len(self.records(n, "ERROR")) for n in self.booted)
         self.judge("all the while: errors that guests saw", "0", str(errors), not errors)
 
