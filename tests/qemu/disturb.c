@@ -128,14 +128,21 @@ int stress_resize(struct stress_scene *s, struct vbmq_err *err)
 int stress_stop(struct stress_scene *s, int (*between)(void *arg, struct vbmq_err *err), void *arg,
 		struct vbmq_err *err)
 {
-	int r = qt_qmp(s->vm, NULL, err, "stop", NULL);
+	int r;
 
+	/* vCPUs are stopped first: no guest can publish or kick while the virtual machine is stopped, so the load may not. */
+	qt_load_hold(s->load);
+	r = qt_qmp(s->vm, NULL, err, "stop", NULL);
 	s->n_stop++;
 	if (r >= 0 && between)
 		r = between(arg, err);
 	if (r >= 0)
 		r = qt_qmp(s->vm, NULL, err, "cont", NULL);
-	return r < 0 ? r : stress_renew(s, err);
+	if (r >= 0)
+		r = stress_renew(s, err);
+	if (r >= 0)
+		qt_load_go(s->load);
+	return r;
 }
 
 int stress_unplug(struct stress_scene *s, const json_t *props, struct vbmq_err *err)

@@ -51,11 +51,10 @@ static const struct scenario scenarios[] = {
 	  .every = 20,
 	  .share = 2 },
 	{ .name = "jobs", .queues = 4, .threads = 3, .with = WITH_JOBS, .every = 2, .share = 3 },
-	/* Not with WITH_STOP: stop and cont beside block jobs crash QEMU 10.0.13 under this load also without any remap. */
 	{ .name = "all",
 	  .queues = 4,
 	  .threads = 4,
-	  .with = WITH_RESIZE | WITH_UNPLUG | WITH_JOBS,
+	  .with = WITH_RESIZE | WITH_STOP | WITH_UNPLUG | WITH_JOBS,
 	  .every = 4,
 	  .share = 1 },
 };
@@ -69,7 +68,7 @@ static bool under_way; /* the last scenario came to its remaps */
 struct run {
 	const struct scenario *sc;
 	struct stress_scene scene;
-	unsigned threads, wanted;
+	unsigned threads, with, wanted;
 	unsigned thread[QT_QUEUES_MAX]; /* where the queues are to be: number of the I/O thread, or MAIN_LOOP */
 	bool has_placement; /* QEMU tells where they are */
 	uint64_t remaps, loaded, refused, looked;
@@ -223,7 +222,7 @@ static void change_load(struct run *run)
 
 static int disturb(struct run *run, struct vbmq_err *err)
 {
-	unsigned with = run->sc->with, one = with & -with, n = stress_below(&run->scene, 4);
+	unsigned with = run->with, one = with & -with, n = stress_below(&run->scene, 4);
 	struct stress_scene *s = &run->scene;
 
 	for (; n; n--) /* one of those asked for */
@@ -258,7 +257,7 @@ static bool jobs_seen(const struct run *run)
 {
 	const uint64_t *n = run->scene.n_done;
 
-	return !(run->sc->with & WITH_JOBS) || (n[JOB_MIRROR] && n[JOB_BACKUP] && n[JOB_STREAM]);
+	return !(run->with & WITH_JOBS) || (n[JOB_MIRROR] && n[JOB_BACKUP] && n[JOB_STREAM]);
 }
 
 /* Only remaps that met requests count; and a copy by each kind of job must have been seen through. */
@@ -282,7 +281,7 @@ static int stress(struct run *run, struct vbmq_err *err)
 			r = stress_renew(s, err);
 		if (r >= 0 && !stress_below(s, 16))
 			r = check_placement(run, false, err);
-		if (r >= 0 && run->sc->with && !stress_below(s, run->sc->every))
+		if (r >= 0 && run->with && !stress_below(s, run->sc->every))
 			r = disturb(run, err);
 		if (r >= 0 && s->job && turn % 8 == 0)
 			r = stress_jobs(s, err);
@@ -315,6 +314,15 @@ static int set_up(struct run *run, struct vbmq_err *err)
 	int r = qt_vm_new(&(struct qt_vm_conf){ .ram_mib = 64 }, &s->vm, err);
 
 	run->threads = run->sc->threads;
+	run->with = run->sc->with;
+	/*
+	 * What stock QEMU does not survive, with or without remaps (10.0.2, 10.0.13): a backup beside requests from several I/O
+	 * threads (use after free in block-copy), and stop and cont beside jobs. Patches for both are in the series.
+	 */
+	if (arg_without_remap && run->with & WITH_JOBS) {
+		run->threads = 1;
+		run->with &= ~(unsigned)WITH_STOP;
+	}
 	for (unsigned i = 0; r >= 0 && i < run->threads; i++) {
 		snprintf(io, sizeof(io), "io%u", i);
 		r = qt_iothread_add(s->vm, io, err);
