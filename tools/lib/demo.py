@@ -35,7 +35,8 @@ def main():
                 show.run()
             except Exception as e:  # pylint: disable=broad-except
                 show.wrong.append("the show broke off: %s" % e)
-                say("\nthe end of vbmqd's log:\n" + "\n".join(show.vbmqd.log.splitlines()[-25:]))
+                if os.path.exists(show.vbmqd.log_path):
+                    say("\nthe end of vbmqd's log:\n" + "\n".join(show.vbmqd.log.splitlines()[-25:]))
             finally:
                 show.vbmqd.stop()
             return show.verdict()
