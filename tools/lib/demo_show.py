@@ -89,7 +89,7 @@ class Show:
         if not o.nested:
             subprocess.run(["dd", "if=/dev/urandom", "of=" + disk, "bs=1M", "count=64"], check=True, stderr=subprocess.DEVNULL)
             more = dict(kernel=o.guest + "/vmlinuz", initrd=o.guest + "/initrd", memory_mib=384,
-                        cmdline="console=ttyS0 quiet " + self.load)
+                        cmdline="console=ttyS0 quiet no_timer_check " + self.load)
             self.booted.append(name)
         devices = DISK.format(path=disk, queues=QUEUES, more=" iothread='1'" if iothreads else "") + CONSOLE.format(path=self.console(name))
         if count:
