@@ -10,10 +10,15 @@
  * lost meanwhile, the driver fetches them afresh for every kick around the command, with both, so that neither looks slower
  * by the driver's fault.
  *
- * "fits": one queue that moves between two I/O threads, so that one I/O thread and the driver are busy: two threads, each with
- * a CPU to itself. "over": four queues and four I/O threads on the CPUs there are. Times in which the load thread itself did not
- * run (away) say nothing about QEMU; remaps where that is more than a quarter of the pause are counted, and left out of the
- * "undisturbed" line. Backend only: null-co, no exits, no guest.
+ * "fits": one queue that moves between two I/O threads on one CPU, and a driver on another that sleeps when it has nothing to do.
+ * Neither is busy all the time, so that those whose work a remap is, QEMU's main loop and monitor, find a CPU: no more busy
+ * threads than cores. With --realtime the driver and the I/O threads then have a real-time priority above QEMU's other
+ * threads, as if each had its CPU to itself, and those one above whatever else the machine does: so the pause is what QEMU
+ * makes of it and not how the scheduler shares a CPU. "full": the same without gaps, and the driver spins: two CPUs are taken,
+ * and the millisecond or so that the command takes of the main loop and the monitor goes off one of them. "over": four
+ * queues and four I/O threads on the CPUs there are. Times in which the load thread itself did not run (away) say nothing about
+ * QEMU; remaps where that is more than a quarter of the pause are counted, and left out of the "undisturbed" line. Backend only:
+ * null-co, no exits, no guest.
  */
 
 #include <errno.h>
@@ -35,13 +40,29 @@
 struct setup {
 	const char *name;
 	unsigned queues, threads, depth;
-	bool pinned;
+	uint64_t gap_ns;
+	bool pinned, spin;
+	bool realtime; /* can be */
 };
 
 static const struct setup setups[] = {
-	{ .name = "fits, depth 1", .queues = 1, .threads = 2, .depth = 1, .pinned = true },
-	{ .name = "fits, depth 32", .queues = 1, .threads = 2, .depth = 32, .pinned = true },
-	{ .name = "over, depth 8", .queues = 4, .threads = 4, .depth = 8, .pinned = false },
+	{ .name = "fits, depth 1",
+	  .queues = 1,
+	  .threads = 2,
+	  .depth = 1,
+	  .gap_ns = 100000,
+	  .pinned = true,
+	  .realtime = true },
+	{ .name = "fits, depth 32",
+	  .queues = 1,
+	  .threads = 2,
+	  .depth = 32,
+	  .gap_ns = 1000000,
+	  .pinned = true,
+	  .realtime = true },
+	{ .name = "full, depth 1", .queues = 1, .threads = 2, .depth = 1, .pinned = true, .spin = true },
+	{ .name = "full, depth 32", .queues = 1, .threads = 2, .depth = 32, .pinned = true, .spin = true },
+	{ .name = "over, depth 8", .queues = 4, .threads = 4, .depth = 8, .spin = true },
 };
 
 struct series {
@@ -52,7 +73,8 @@ struct series {
 
 static const char *arg_emulator[2];
 static unsigned arg_n_emulators, arg_remaps = 300, arg_rounds = 4;
-static const char *arg_json;
+static const char *arg_json, *arg_setup;
+static bool arg_realtime;
 
 static void nap(uint64_t ns)
 {
@@ -127,7 +149,7 @@ static int one_remap(struct qt_disk *d, struct qt_load *l, const struct setup *s
 
 /* --- a round ------------------------------------------------------------------------------------------------------ */
 
-static int pin(struct qt_vm *vm, unsigned threads, struct vbmq_err *err)
+static int pin(struct qt_vm *vm, unsigned threads, bool realtime, struct vbmq_err *err)
 {
 	for (unsigned t = 0; t < threads; t++) {
 		cpu_set_t set;
@@ -143,21 +165,37 @@ static int pin(struct qt_vm *vm, unsigned threads, struct vbmq_err *err)
 			return r;
 		if (sched_setaffinity(tid, sizeof(set), &set))
 			return vbmq_err_set(err, -errno, "pinning %s: %s", name, strerror(errno));
+		if (realtime && sched_setscheduler(tid, SCHED_RR, &(struct sched_param){ .sched_priority = 2 }))
+			return vbmq_err_set(err, -errno, "priority of %s: %s", name, strerror(errno));
 	}
+	return 0;
+}
+
+/* Of this thread and all it starts from now on. 0: no real-time priority. */
+static int priority(int value, struct vbmq_err *err)
+{
+	if (sched_setscheduler(0, value ? SCHED_RR : SCHED_OTHER, &(struct sched_param){ .sched_priority = value }))
+		return vbmq_err_set(err, -errno, "real-time priority: %s", strerror(errno));
 	return 0;
 }
 
 static int make(const char *emulator, const struct setup *su, struct qt_vm **vm, struct qt_disk **d, struct qt_load **l,
 		struct vbmq_err *err)
 {
-	struct qt_load_conf load = {
-		.write_percent = 50, .spin = true, .cpu = su->pinned ? 0 : -1, .seed = 1, .trace_ns = 10000
-	};
+	struct qt_load_conf load = { .gap_ns = su->gap_ns,
+				     .write_percent = 50,
+				     .spin = su->spin,
+				     .cpu = su->pinned ? 0 : -1,
+				     .seed = 1,
+				     .trace_ns = 10000 };
 	json_t *props = json_pack("{s:o}", "iothread-vq-mapping", all_queues_to(su, 0));
 	struct qt_disk_conf disk = { .drive = "n0", .queues = su->queues, .props = props };
 	char name[16];
-	int r = qt_vm_new(&(struct qt_vm_conf){ .emulator = emulator }, vm, err);
+	bool realtime = arg_realtime && su->realtime;
+	int r = arg_realtime ? priority(realtime, err) : 0;
 
+	if (r >= 0)
+		r = qt_vm_new(&(struct qt_vm_conf){ .emulator = emulator }, vm, err);
 	for (unsigned t = 0; r >= 0 && t < su->threads; t++) {
 		snprintf(name, sizeof(name), "io%u", t);
 		r = qt_iothread_add(*vm, name, err);
@@ -168,11 +206,15 @@ static int make(const char *emulator, const struct setup *su, struct qt_vm **vm,
 	if (r >= 0)
 		r = qt_disk_new(*vm, &disk, d, err);
 	if (r >= 0 && su->pinned)
-		r = pin(*vm, su->threads, err);
+		r = pin(*vm, su->threads, realtime, err);
 	for (unsigned q = 0; q < su->queues; q++)
 		load.depth[q] = su->depth;
+	if (r >= 0 && realtime)
+		r = priority(2, err);
 	if (r >= 0)
 		r = qt_load_new(*d, &load, l, err);
+	if (r >= 0 && realtime)
+		r = priority(1, err);
 	json_decref(props);
 	return r;
 }
@@ -186,7 +228,7 @@ static int measure(const char *emulator, const struct setup *su, unsigned remaps
 	int r = make(emulator, su, &vm, &d, &l, err);
 
 	if (r >= 0)
-		r = qt_load_await(l, 1000, err);
+		r = qt_load_await(l, 200, err);
 	for (unsigned i = 0; r >= 0 && i < remaps; i++)
 		r = one_remap(d, l, su, i + 1, s, err);
 	if (r >= 0)
@@ -285,10 +327,11 @@ static int run_setup(const struct setup *su, json_t *rows, struct vbmq_err *err)
 
 static int parse(int argc, char **argv)
 {
-	static const struct option options[] = { { "remaps", required_argument, NULL, 'n' },
-						 { "rounds", required_argument, NULL, 'r' },
-						 { "json", required_argument, NULL, 'j' },
-						 { NULL, 0, NULL, 0 } };
+	static const struct option options[] = {
+		{ "remaps", required_argument, NULL, 'n' }, { "rounds", required_argument, NULL, 'r' },
+		{ "json", required_argument, NULL, 'j' },   { "setup", required_argument, NULL, 's' },
+		{ "realtime", no_argument, NULL, 't' },	    { NULL, 0, NULL, 0 }
+	};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -298,6 +341,10 @@ static int parse(int argc, char **argv)
 			arg_rounds = (unsigned)strtoul(optarg, NULL, 10);
 		else if (c == 'j')
 			arg_json = optarg;
+		else if (c == 's')
+			arg_setup = optarg;
+		else if (c == 't')
+			arg_realtime = true;
 		else
 			return -EINVAL;
 	}
@@ -316,7 +363,9 @@ int main(int argc, char **argv)
 
 	signal(SIGPIPE, SIG_IGN);
 	if (r < 0) {
-		fprintf(stderr, "remap-pause [--remaps N] [--rounds N] [--json FILE] [EMULATOR [EMULATOR]]\n");
+		fprintf(stderr,
+			"remap-pause [--remaps N] [--rounds N] [--setup fits|full|over] [--realtime] [--json FILE] "
+			"[EMULATOR [EMULATOR]]\n");
 		return 2;
 	}
 	for (unsigned e = 0; e < arg_n_emulators; e++) {
@@ -327,14 +376,15 @@ int main(int argc, char **argv)
 			return r == 0 || r == -ENOENT ? 77 : 1;
 		}
 	}
-	printf("Microseconds, seen by the driver; %u remaps each in %u rounds; %ld CPUs.\n\n", arg_remaps, arg_rounds,
-	       sysconf(_SC_NPROCESSORS_ONLN));
+	printf("Microseconds, seen by the driver; %u remaps each in %u rounds; %ld CPUs%s.\n\n", arg_remaps, arg_rounds,
+	       sysconf(_SC_NPROCESSORS_ONLN), arg_realtime ? "; fits: real-time priorities" : "");
 	printf("| setup          | variant    | what                       |     n |   median |      p99 |      max "
 	       "|\n");
 	printf("|---|---|---|---:|---:|---:|---:|\n");
 	r = 0;
 	for (size_t i = 0; r >= 0 && i < VBMQ_ELEMENTSOF(setups); i++)
-		r = run_setup(&setups[i], rows, &err);
+		if (!arg_setup || !strncmp(setups[i].name, arg_setup, strlen(arg_setup)))
+			r = run_setup(&setups[i], rows, &err);
 	if (r < 0)
 		fprintf(stderr, "remap-pause: %s\n", err.text);
 	if (r >= 0 && arg_json && json_dump_file(rows, arg_json, JSON_INDENT(1)))
