@@ -16,7 +16,8 @@ from vbmqtest.proc import SCALE
 
 PROGRAM = os.environ.get("VBMQ_TEST_VBMQD") or os.path.join(os.environ["VBMQ_BUILD"], "daemon", "vbmqd")
 # A guest that starts is slow to answer on an emulated host; it does not hang.
-CONF = f"[daemon]\ncall-timeout={min(300, int(10 * SCALE))}s\n" + "recheck={recheck}\nmode={mode}\n[policy]\nshared-min-cores=1\n"
+CONF = (f"[daemon]\ncall-timeout={min(300, int(10 * SCALE))}s\n"
+        "recheck={recheck}\nmode={mode}\ndebounce={debounce}\n[policy]\nshared-min-cores=1\n")
 
 
 def pytest_configure(config):
@@ -32,8 +33,8 @@ class World:
         self.daemons = []
         self.spare = len(set(core_of().values())) - 1  # cores that may be dedicated with CONF
 
-    def vbmqd(self, recheck="1h", mode="manage", wait=True):
-        daemon = Vbmqd(PROGRAM, self.bus, uri=self.lv.uri, conf=CONF.format(recheck=recheck, mode=mode))
+    def vbmqd(self, recheck="1h", mode="manage", wait=True, debounce="250ms"):
+        daemon = Vbmqd(PROGRAM, self.bus, uri=self.lv.uri, conf=CONF.format(recheck=recheck, mode=mode, debounce=debounce))
         self.daemons.append(daemon)
         daemon.start()
         if wait:

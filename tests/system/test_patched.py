@@ -4,39 +4,19 @@
 VBMQ_QEMU (meson option "qemu") names that QEMU; without it, or with one that has not got the patches, every test here is skipped.
 The truth is asked of QEMU itself (query-virtio-placement, qom-get) and of /proc."""
 
-import json
-import os
 import re
-import subprocess
-import time
 
 import pytest
 
-from vbmqtest import Disk, Libvirtd, cpulist, wait_for
+from vbmqtest import Disk, Libvirtd, wait_for
 from vbmqtest.guest import disk_xml
-from vbmqtest.host import alone, core_of, look
-from vbmqtest.proc import SCALE, online_cpus
+from vbmqtest.host import alone, core_of
+from vbmqtest.patched import QEMU, iothreads, missing, placement, served, told
 
-QEMU = os.environ.get("VBMQ_QEMU")
-ALL = frozenset(online_cpus())
 LIMIT = 120
 SHARED = "<vbmq:domain xmlns:vbmq='urn:vbmq:domain:1'><vbmq:iothreads count='{}' exclusive='none'/></vbmq:domain>"
 PORTS = "<controller type='pci' index='0' model='pcie-root'/>" + "".join(
     f"<controller type='pci' index='{i}' model='pcie-root-port'/>" for i in range(1, 6))
-
-
-def missing():
-    if not QEMU:
-        return "VBMQ_QEMU names no patched QEMU"
-    if not os.access(QEMU, os.X_OK):
-        return f"VBMQ_QEMU={QEMU} cannot be run"
-    qmp = '{"execute":"qmp_capabilities"}{"execute":"query-commands"}{"execute":"quit"}'
-    done = subprocess.run([QEMU, "-machine", "none", "-nodefaults", "-display", "none", "-qmp", "stdio"], input=qmp, text=True,
-                          capture_output=True, timeout=60 * SCALE, check=False)
-    lacks = [c for c in ("virtio-blk-set-iothread-vq-mapping", "query-virtio-placement") if f'"{c}"' not in done.stdout]
-    return f"{QEMU} has no {' and no '.join(lacks)}" if lacks else None
-
-
 WHY = missing()
 pytestmark = [pytest.mark.skipif(bool(WHY), reason=str(WHY)),
               pytest.mark.skipif(len(set(core_of().values())) < 2, reason="one core: there is none to dedicate")]
@@ -46,27 +26,6 @@ pytestmark = [pytest.mark.skipif(bool(WHY), reason=str(WHY)),
 def _libvirtd():
     with Libvirtd(emulator=QEMU) as lv:
         yield lv
-
-
-def placement(guest):
-    """{disk alias: the device as QEMU tells it}"""
-    return {d["id"]: d for d in guest.qmp("query-virtio-placement")}
-
-
-def served(guest, alias="virtio-disk0"):
-    """Serving I/O thread by queue; None is the main loop."""
-    return [q.get("iothread") for q in placement(guest)[alias]["queues"]]
-
-
-def told(guest, alias="virtio-disk0"):
-    """The same as the device's own property tells it."""
-    entries = guest.qmp("qom-get", path=f"/machine/peripheral/{alias}", property="iothread-vq-mapping")
-    by_queue = {q: e["iothread"] for e in entries for q in e["vqs"]}
-    return [by_queue[q] for q in range(len(by_queue))]
-
-
-def iothreads(guest):
-    return sorted(i["id"] for i in guest.qmp("query-iothreads"))
 
 
 def plain(world, name="db1", wish=2, queues=4, start=True, **kw):
@@ -298,128 +257,3 @@ def test_a_block_job_runs_meanwhile(world):
     assert "copy.raw" in guest.xml()
     vbmqd.wait_verdict("ok", timeout=LIMIT)
     assert served(guest) == ["iothread1", "iothread1", "iothread2", "iothread2"]
-
-
-# --- Linux guests -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(name="linux", scope="module")
-def _linux():
-    """{"kernel": path, "initrd": path, "initrd-small": path} of tools/guest-image; VBMQ_GUEST_IMAGE: a directory with copies."""
-    copies = os.environ.get("VBMQ_GUEST_IMAGE")
-    if copies:
-        return {"kernel": f"{copies}/vmlinuz", "initrd": f"{copies}/initrd", "initrd-small": f"{copies}/initrd-small"}
-    tool = os.path.join(os.path.dirname(__file__), "..", "..", "tools", "guest-image")
-    done = subprocess.run([tool, "--offline"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"no Linux guest: {done.stderr.strip()[-200:]}")
-    return dict(line.split("=", 1) for line in done.stdout.split())
-
-
-class Linux:
-    """A booted guest with one disk of so many queues. run: what its /init does (tools/lib/guest-init.sh)."""
-
-    def __init__(self, world, images, vcpus, queues, run, wish=None, small=False, more="", **kw):
-        self.console, path = f"{world.lv.dir}/disks/linux.console", f"{world.lv.dir}/disks/linux.raw"
-        for old in (self.console, path):
-            if os.path.exists(old):
-                os.unlink(old)
-        with open(path, "wb") as f:
-            f.truncate(64 << 20)
-        devices = (f"<disk type='file' device='disk'><driver name='qemu' type='raw' cache='none' io='native' queues='{queues}'/>"
-                   f"<source file='{path}'/><target dev='vda' bus='virtio'/></disk>"
-                   f"<serial type='file'><source path='{self.console}'/><target port='0'/></serial>")
-        self.guest = world.lv.define(
-            "linux", vcpus=vcpus, disks=0, devices=devices, metadata=wish, kernel=images["kernel"], memory_mib=384,
-            initrd=images["initrd-small" if small else "initrd"],
-            cmdline=f"console=ttyS0 quiet vbmq.interval=1 {run} {more}", **kw).start(running=True)
-        wait_for(lambda: self.records("READY") or not self.guest.pid, 400, "the guest to boot")
-        if not self.guest.pid:
-            with open(f"{world.lv.dir}/log/qemu/linux.log", encoding="utf-8", errors="replace") as f:
-                raise AssertionError(f"QEMU ended: {f.read()[-400:]}")
-        wait_for(lambda: "run=none" in run or [r for r in self.records("IOPS") if r["read"] != "0"], 400, "its load to begin")
-
-    def records(self, word):
-        """The guest's own lines "VBMQ-word key=value ..." as dictionaries."""
-        try:
-            with open(self.console, encoding="utf-8", errors="replace") as f:
-                return [dict(re.findall(r"(\w+)=(\S+)", x)) for x in f if x.startswith(f"VBMQ-{word} ") and x.endswith("\n")]
-        except FileNotFoundError:
-            return []
-
-    def works(self):
-        """Goes on: the next three reports of the guest itself show requests, and no error was seen."""
-        have = len(self.records("IOPS"))
-        wait_for(lambda: len(self.records("IOPS")) >= have + 3, LIMIT, "the guest to report rates")
-        assert not self.records("ERROR")
-        rates = [int(r["read"]) + int(r["write"]) for r in self.records("IOPS")[have + 1:]]
-        assert all(rates), rates
-        return rates
-
-
-@pytest.mark.parametrize("vcpus,queues", [(4, 4), (4, 2), (3, 1)])
-def test_completion_vcpus_are_what_linux_says(world, linux, vcpus, queues):
-    """The vCPU that each queue interrupts, in vbmqd's snapshot, is where the guest's kernel has put that interrupt. (With
-    more than eight possible vCPUs Linux addresses them one by one also where it has no x2APIC.)"""
-    guest = Linux(world, linux, vcpus, queues, "vbmq.run=none", wish=SHARED.format(1), small=True, max_vcpus=9)
-    says = {int(r["name"].rsplit(".", 1)[1]): int(r["affinity"]) for r in guest.records("IRQ") if "-req." in r["name"]}
-    assert sorted(says) == list(range(queues)), says
-    vbmqd = world.vbmqd()
-    got = vbmqd.snapshot()["domains"][0]["disks"][0]["queues"]
-    exact = {q: cpulist(x["vcpus"]) for q, x in enumerate(got) if x["exact"]}
-    assert exact == {q: {v} for q, v in says.items()}, (got, says)
-    assert len(set(says.values())) == len(says)
-    _, document = world.ctl.json("stats", "linux")
-    told = document["domains"][0]["disks"][0]["queues"]
-    assert {q["index"]: cpulist(q["vcpus"]) for q in told if q.get("exact")} == exact
-
-
-def test_interrupts_that_cannot_be_steered_are_told(world, linux):
-    """A guest that does not use MSI-X: nothing is known of where its queues complete, and doctor says so."""
-    guest = Linux(world, linux, 2, 2, "vbmq.run=none", small=True, more="pci=nomsi")
-    queues = placement(guest.guest)["virtio-disk0"]
-    assert queues["ioeventfd-started"] and not any("irq" in q for q in queues["queues"])
-    _, snapshot = world.ctl.json("capture", "--direct")
-    assert [(q["vcpus"], q["exact"]) for q in snapshot["domains"][0]["disks"][0]["queues"]] == [("", False)] * 2
-    findings = world.ctl.json("doctor", "--direct", ok=(0, 1))[1]["findings"]
-    assert [f for f in findings if f["subject"] == "linux" and "cannot be steered" in f["finding"]]
-
-
-def test_a_guest_under_load_is_converted_remapped_and_put_back(world, linux):
-    """fio writes, reads back and compares in the guest all the while. VBMQ_REMAPS: how often its queues move, all by vbmqd."""
-    guest = Linux(world, linux, 2, 2, "vbmq.run=fio vbmq.fio=randrw,bs=4k,qd=4,jobs=2,verify", wish=SHARED.format(2))
-    before = guest.guest.affinities()
-    guest.works()
-    _, document = world.ctl.json("stats", "linux")
-    domain = document["domains"][0]
-    assert domain["counters"]
-    busy = [q for q in domain["disks"][0]["queues"] if q["requests"]]
-    assert busy and all(q["iothread"] == 0 and q["kicks_per_1000"] > 0 for q in busy), document
-    assert [t["iothread"] for t in domain["threads"]] == [0]
-
-    vbmqd = world.vbmqd()
-    assert served(guest.guest) == ["iothread1", "iothread2"]
-    guest.works()
-    _, document = world.ctl.json("stats", "linux")
-    domain = document["domains"][0]
-    assert [(q["iothread"], q["requests"] > 0) for q in domain["disks"][0]["queues"]] == [(1, True), (2, True)], document
-    threads = {t["iothread"]: t for t in domain["threads"]}
-    assert set(threads) == {0, 1, 2} and all(threads[i]["on_cpu"] > 0 for i in (1, 2))
-    if "poll-mode" in vbmqd.snapshot()["domains"][0]["capabilities"]:
-        assert all(threads[i]["busy"] + threads[i]["polling_time"] > 0 for i in (1, 2)), threads
-
-    begin, moves = time.monotonic(), int(os.environ.get("VBMQ_REMAPS") or 10)
-    for i in range(moves):
-        count = 1 + i % 2
-        guest.guest.virsh("metadata", "--uri", "urn:vbmq:domain:1", "--key", "vbmq", "--live", "--set",
-                          f"<domain><iothreads count='{count}' exclusive='none'/></domain>")
-        wait_for(lambda n=count: len(set(served(guest.guest))) == n, LIMIT, f"{count} threads to serve it (move {i})")
-    took = time.monotonic() - begin
-    rates = guest.works()
-    print(f"{moves} moves in {took:.1f} s, then {rates} IOPS")
-
-    assert vbmqd.restore()["ok"]
-    assert served(guest.guest) == [None] * 2 and not iothreads(guest.guest)
-    guest.works()
-    after = guest.guest.affinities()
-    assert all(after[t] == cpus for t, cpus in before.items() if t in after)

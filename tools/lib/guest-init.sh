@@ -5,9 +5,15 @@
 #   vbmq.run=fio|dd|none|shell  what to run on every /dev/vd* (default: fio where it is in the image, else dd)
 #   vbmq.fio=RW,bs=4k,qd=8,jobs=N,engine=libaio  load for fio (default randread, one job a vCPU)
 #   vbmq.fio=...,verify         what is written is read back and compared; each job has a part of the disk to itself
+#   vbmq.fio=...,verify,whole   and the disk is first written wholly, so that "end" can check all of it
 #   vbmq.interval=SECONDS       how often rates are printed (default 2; 0: never)
+#   vbmq.control=ttyS1          commands, a line each, are read from there:
+#     irq   print the VBMQ-IRQ lines again
+#     disk  print VBMQ-DISK: what the guest sees of each disk's device
+#     end   have fio end, check the disks (see "whole") and the kernel's log; VBMQ-END tells
 # Lines for programs, one record a line, "VBMQ-WORD key=value ...":
-#   VBMQ-READY, VBMQ-QUEUE (which CPUs submit to a queue), VBMQ-IRQ (where its interrupts went), VBMQ-IOPS, VBMQ-ERROR.
+#   VBMQ-READY, VBMQ-QUEUE (which CPUs submit to a queue), VBMQ-IRQ (where its interrupts went), VBMQ-IOPS, VBMQ-ERROR,
+#   VBMQ-DISK, VBMQ-KERNEL (a line of the kernel's log that tells of trouble), VBMQ-END.
 export PATH=/bin:/sbin
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -25,13 +31,14 @@ for m in /lib/modules/*.ko; do
 done
 
 # Names of parameters are the fixed set below: nothing of the command line is evaluated.
-run='' load=randread interval=2
+run='' load=randread interval=2 control=''
 read -r cmdline </proc/cmdline
 for word in $cmdline; do
 	case $word in
 	vbmq.run=*) run=${word#*=} ;;
 	vbmq.fio=*) load=${word#*=} ;;
 	vbmq.interval=*) interval=${word#*=} ;;
+	vbmq.control=ttyS1) control=/dev/ttyS1 ;;
 	esac
 done
 [ -n "$run" ] || { run="dd"; [ -x /bin/fio ] && run=fio; }
@@ -43,6 +50,19 @@ report_queues() {
 		for q in /sys/block/"$d"/mq/*; do
 			[ -e "$q/cpu_list" ] && echo "VBMQ-QUEUE disk=$d queue=${q##*/} cpus=$(tr -d ' ' <"$q/cpu_list")"
 		done
+	done
+}
+
+# config: the first 256 bytes of PCI configuration space; all: a digest of all of it.
+report_disks() {
+	for d in $(disks); do
+		v=$(readlink -f "/sys/block/$d/device") pci=$(readlink -f "/sys/block/$d/device/../config")
+		config=$(hexdump -v -e '1/1 "%02x"' "$pci")
+		echo "VBMQ-DISK disk=$d virtio=${v##*/} features=$(cat "$v/features") queues=$(find "/sys/block/$d/mq" -name cpu_list | wc -l)" \
+			"sectors=$(cat "/sys/block/$d/size") status=$(cat "$v/status")" \
+			"limits=$(cd "/sys/block/$d/queue" && cat logical_block_size physical_block_size max_segments max_discard_segments \
+				discard_granularity write_cache nr_requests max_sectors_kb | tr ' \n' '-,')" \
+			"all=$(echo "$config" | md5sum | cut -c1-32) config=$(echo "$config" | cut -c1-512)"
 	done
 }
 
@@ -78,8 +98,14 @@ report_rates() {
 	done
 }
 
+# fio_all ARGUMENT...: fio on all disks.
+fio_all() {
+	for d in $(disks); do set -- "$@" --name="$d" --filename="/dev/$d"; done
+	fio --eta=never --output=/dev/null --thread --direct=1 "$@"
+}
+
 run_fio() {
-	rw=randread bs=4k qd=8 jobs=$(grep -c ^processor /proc/cpuinfo) engine=libaio verify=''
+	whole='' rw=randread bs=4k qd=8 jobs=$(grep -c ^processor /proc/cpuinfo) engine=libaio verify=''
 	for word in $(echo "$load" | tr ',' ' '); do
 		case $word in
 		bs=*) bs=${word#*=} ;;
@@ -87,22 +113,58 @@ run_fio() {
 		jobs=*) jobs=${word#*=} ;;
 		engine=*) engine=${word#*=} ;;
 		verify) verify=yes ;;
+		whole) whole=yes ;;
 		*) rw=$word ;;
 		esac
 	done
 	set -- --norandommap
 	[ -z "$verify" ] || set -- --verify=crc32c --verify_fatal=1 --verify_backlog=64 --size=$((100 / jobs))% \
 		--offset_increment=$((100 / jobs))%
-	args=$#
-	for d in $(disks); do set -- "$@" --name="$d" --filename="/dev/$d"; done
-	[ $# -gt "$args" ] || { echo "VBMQ-ERROR no=disk"; return 1; }
-	while :; do
-		fio --eta=never --output=/dev/null --thread --time_based --runtime=86400 --direct=1 --randrepeat=0 \
-			--ioengine="$engine" --rw="$rw" --bs="$bs" --iodepth="$qd" --numjobs="$jobs" "$@" || {
-			echo "VBMQ-ERROR fio=$?"
-			sleep 5
-		}
+	[ -n "$(disks)" ] || { echo "VBMQ-ERROR no=disk"; return 1; }
+	if [ -n "$whole" ]; then
+		fio_all --ioengine="$engine" --rw=write --bs=4k --iodepth=16 --verify=crc32c --do_verify=0 || echo "VBMQ-ERROR fio=$?"
+	fi
+	# fio ends when it sees /tmp/end, which it removes.
+	while [ ! -e /tmp/last ]; do
+		rc=0
+		fio_all --time_based --runtime=86400 --randrepeat=0 --trigger-file=/tmp/end --verify_state_save=0 \
+			--ioengine="$engine" --rw="$rw" --bs="$bs" --iodepth="$qd" --numjobs="$jobs" "$@" || rc=$?
+		[ $rc = 0 ] && continue
+		echo "VBMQ-ERROR fio=$rc"
+		sleep 5
 	done
+	echo "$rc" >/tmp/ended
+}
+
+# Only for a load that writes and was begun with "whole": every block then carries its own checksum.
+check() {
+	touch /tmp/last /tmp/end
+	while [ ! -e /tmp/ended ]; do sleep 1; done
+	rc=0 trouble=0 busy=0
+	fio_all --ioengine=libaio --rw=read --bs=4k --iodepth=16 --verify=crc32c --verify_fatal=1 || rc=$?
+	for d in $(disks); do
+		# shellcheck disable=SC2046
+		set -- $(cat "/sys/block/$d/inflight")
+		busy=$((busy + $1 + $2))
+	done
+	dmesg | grep -iE 'error|timed? ?out|blocked for more|stall|BUG|Oops|Call Trace|lockup' >/tmp/trouble
+	while read -r line; do
+		trouble=$((trouble + 1))
+		echo "VBMQ-KERNEL $line"
+	done </tmp/trouble
+	echo "VBMQ-END load=$(cat /tmp/ended) verify=$rc kernel=$trouble inflight=$busy"
+}
+
+listen() {
+	stty -F $control -echo
+	while read -r word; do
+		case $word in
+		irq) report_irqs ;;
+		disk) report_disks ;;
+		end) check ;;
+		*) echo "VBMQ-ERROR command=$word" ;;
+		esac
+	done <$control
 }
 
 run_dd() {
@@ -117,6 +179,10 @@ report_queues
 report_irqs
 read -r up _ </proc/uptime
 echo "VBMQ-READY kernel=$(uname -r) cpus=$(grep -c ^processor /proc/cpuinfo) run=$run uptime=$up"
+if [ -n "$control" ]; then
+	dmesg -c >/dev/null # what is in the log from here on happened to a guest in service
+	listen &
+fi
 case $run in
 fio) run_fio & ;;
 dd) run_dd ;;

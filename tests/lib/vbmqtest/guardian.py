@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The keeper of one private libvirt world; run by libvirtd.py as `unshare --mount ... guardian.py DIRECTORY`.
+"""The keeper of one private libvirt world; run by libvirtd.py as `unshare --mount --uts ...
+guardian.py DIRECTORY [HOSTNAME]`.
 
 It lives in a mount namespace of its own, in which the fixed directories of libvirtd (/run, /etc/libvirt, /var/lib/libvirt,
 ...) are bound to DIRECTORY. Everything that belongs to the world runs in this namespace, and nothing else does: that is how
@@ -10,6 +11,7 @@ it is told from other libvirtds and their guests. When standard input closes, fo
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -81,6 +83,8 @@ def kill_all(seconds):
 def main():
     directory = sys.argv[1]
     os.setsid()
+    if sys.argv[2:] and sys.argv[2]:
+        socket.sethostname(sys.argv[2])
     for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(sig, signal.SIG_IGN)
     for name, target in BOUND.items():

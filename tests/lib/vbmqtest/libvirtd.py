@@ -54,9 +54,9 @@ class VirshError(Exception):
 class Libvirtd:
     """cgroups: let libvirt use the machine's cgroups (names of guests must then be unique on the machine).
     emulator: path of another QEMU. qemu_conf: more lines for it. libvirtd_conf: more lines for libvirtd.conf.
-    env: more environment for libvirtd."""
+    env: more environment for libvirtd. hostname: another name of the host, so that guests can migrate here from another one."""
 
-    def __init__(self, cgroups=False, emulator=None, qemu_conf="", env=None, libvirtd_conf=""):
+    def __init__(self, cgroups=False, emulator=None, qemu_conf="", env=None, libvirtd_conf="", hostname=None):
         if os.geteuid() != 0:
             raise RuntimeError("a private libvirtd needs root")
         if not shutil.which("libvirtd"):
@@ -69,14 +69,14 @@ class Libvirtd:
         self.guests = {}
         self._guardian = None
         try:
-            self._prepare(cgroups, qemu_conf, libvirtd_conf)
+            self._prepare(cgroups, qemu_conf, libvirtd_conf, hostname)
             _live.add(self)
             self.start()
         except BaseException:
             self.stop()
             raise
 
-    def _prepare(self, cgroups, qemu_conf, libvirtd_conf):
+    def _prepare(self, cgroups, qemu_conf, libvirtd_conf, hostname):
         for name in ("etc", "run", "lib", "log", "cache", "sock", "disks"):
             os.mkdir(os.path.join(self.dir, name))
         with open("/proc/sys/kernel/random/uuid", encoding="ascii") as f:
@@ -91,7 +91,7 @@ class Libvirtd:
             shutil.copytree("/var/cache/libvirt/qemu/capabilities", f"{self.dir}/cache/qemu/capabilities")
         guardian = os.path.join(os.path.dirname(__file__), "guardian.py")
         self._guardian = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", sys.executable, guardian, self.dir],
+            ["unshare", "--mount", "--uts", "--propagation", "private", sys.executable, guardian, self.dir, hostname or ""],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         answer = self._guardian.stdout.readline().strip()
         if answer != "ready":
@@ -115,7 +115,7 @@ class Libvirtd:
 
     def in_world(self, *command, **popen):
         """Starts a command inside the private mount namespace."""
-        return subprocess.Popen(["nsenter", "-t", str(self._guardian.pid), "--mount", "--wdns=/", "--", *command], **popen)
+        return subprocess.Popen(["nsenter", "-t", str(self._guardian.pid), "--mount", "--uts", "--wdns=/", "--", *command], **popen)
 
     def start(self):
         """Starts libvirtd (again); guests that still run are taken over."""
