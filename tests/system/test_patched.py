@@ -93,6 +93,42 @@ def test_an_iothread_of_its_own_core_polls_as_it_should(world):
     assert served(guest) == [None] * 4 and not iothreads(guest) and not alone(guest)
 
 
+def test_dedicated_polling_comes_and_goes_with_the_core(world):
+    """Of a thread that was there before: dedicated while it is alone on its core, adaptive while it is not, and in the end as found."""
+    def state():
+        told = guest.qmp("query-iothreads")[0]
+        return {k: told.get(k) for k in ("poll-mode", "poll-max-ns", "poll-grow", "poll-shrink")}
+
+    def wish(exclusive):
+        guest.virsh("metadata", "--uri", "urn:vbmq:domain:1", "--key", "vbmq", "--live", "--set",
+                    f"<domain><iothreads count='1' exclusive='{exclusive}'/></domain>")
+
+    guest = world.lv.define("db1", metadata=SHARED.format(1), vcpus=2, iothreads=1, disks=[Disk("vda", queues=2, iothread=1)]).start()
+    found = state()
+    if not found["poll-mode"]:
+        pytest.skip("this QEMU has no poll-mode")
+    assert found["poll-mode"] == "adaptive"
+    vbmqd = world.vbmqd()
+    assert state()["poll-mode"] == "adaptive" and not alone(guest)
+    wish("core")
+    wait_for(lambda: state()["poll-mode"] == "dedicated", LIMIT, "dedicated polling")
+    assert alone(guest)
+    vbmqd.wait_verdict("ok", timeout=LIMIT)
+
+    guest.qmp("qom-set", path="/objects/iothread1", property="poll-mode", value="adaptive")
+    # More than once: on a busy machine a guest may be slow to answer, and is then left out.
+    wait_for(lambda: [c["check"] for c in vbmqd.verify()["checks"] if c["check"] != "ok"] == ["polling"], LIMIT, "verify to tell")
+    wait_for(lambda: vbmqd.apply()["ok"] and state()["poll-mode"] == "dedicated", LIMIT, "apply to mend it")
+    assert alone(guest)
+
+    wish("none")
+    wait_for(lambda: state()["poll-mode"] == "adaptive" and not alone(guest), LIMIT, "its core to be given up")
+    wish("core")
+    wait_for(lambda: state()["poll-mode"] == "dedicated" and alone(guest), LIMIT, "dedicated polling again")
+    assert vbmqd.restore()["ok"]
+    assert state() == found and not alone(guest)
+
+
 def test_a_map_by_hand_in_the_xml_is_respected(world):
     """The owner's <driver iothread=> stays what it is; his other disk, of which he said nothing, is ours."""
     guest = world.lv.define("db1", metadata=SHARED.format(3), vcpus=4, iothreads=2,
