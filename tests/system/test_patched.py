@@ -116,7 +116,6 @@ def test_dedicated_polling_comes_and_goes_with_the_core(world):
     vbmqd.wait_verdict("ok", timeout=LIMIT)
 
     guest.qmp("qom-set", path="/objects/iothread1", property="poll-mode", value="adaptive")
-    # More than once: on a busy machine a guest may be slow to answer, and is then left out.
     wait_for(lambda: [c["check"] for c in vbmqd.verify()["checks"] if c["check"] != "ok"] == ["polling"], LIMIT, "verify to tell")
     wait_for(lambda: vbmqd.apply()["ok"] and state()["poll-mode"] == "dedicated", LIMIT, "apply to mend it")
     assert alone(guest)
@@ -207,8 +206,8 @@ def test_a_map_that_somebody_changed_is_repaired(world):
     vbmqd.call("Pause")
     guest.qmp("virtio-blk-set-iothread-vq-mapping", id="virtio-disk0")
     assert served(guest) == [None] * 4
-    verified = vbmqd.verify()
-    assert not verified["ok"] and [c["disk"] for c in verified["checks"] if c["check"] == "map"] == ["vda"]
+    # More than once: on a busy machine a guest may be slow to answer, and is then left out.
+    wait_for(lambda: [c["disk"] for c in vbmqd.verify()["checks"] if c["check"] == "map"] == ["vda"], LIMIT, "verify to tell")
     vbmqd.call("Resume")
     wait_served(guest, want)
     guest.qmp("virtio-blk-set-iothread-vq-mapping", id="virtio-disk0", mapping=[{"iothread": "iothread2"}])
