@@ -12,7 +12,7 @@ import pytest
 
 from vbmqtest import Libvirtd, cpulist, wait_for
 from vbmqtest.host import core_of
-from vbmqtest.linux import Linux, images
+from vbmqtest.linux import BOOT, Linux, image_is_whole, images
 from vbmqtest.patched import QEMU, iothreads, missing, placement, served
 
 LIMIT = 120
@@ -132,6 +132,20 @@ def test_a_guest_under_load_is_converted_and_put_back(world, linux):
     after = guest.guest.affinities()
     assert all(after[t] == cpus for t, cpus in before.items() if t in after)
     guest.ends_well()
+
+
+def test_a_guest_would_see_wrong_data(world, linux):
+    """What the other tests stand on: somebody writes over a quarter of the disk, and the guest and its image tell."""
+    guest = Linux(world.lv, linux, 2, 2, VERIFY, disk_mib=4)
+    guest.works()
+    with open(guest.disks["vda"], "r+b") as f:
+        f.seek(1 << 20)
+        f.write(bytes(1 << 20))
+        f.flush()
+        os.fsync(f.fileno())
+    assert guest.ask("end", "END", timeout=BOOT)[0]["verify"] != "0"
+    guest.guest.destroy()
+    assert not image_is_whole(guest.disks["vda"])
 
 
 def test_a_guest_under_load_is_remapped(world, linux):
