@@ -13,6 +13,8 @@ BOOT, REPORT = 400, 120
 # What a kernel does when the machine under it is short of CPU time, which is no fault of the guest's: it finds its timer dead
 # and panics, and complains of stalls.
 PATIENT = "no_timer_check nowatchdog rcupdate.rcu_cpu_stall_suppress=1"
+# A race of TCG while a guest with many vCPUs maps its devices, in every QEMU 10.0 (gitlab issue 1921); has nothing to do with disks.
+TCG_RACE = "iotlb_to_section: Assertion `section_index < d->map.sections_nb' failed"
 FIO = ["fio", "--eta=never", "--thread", "--ioengine=libaio", "--rw=read", "--bs=4k", "--iodepth=16", "--verify=crc32c",
        "--verify_fatal=1", "--output=/dev/null", "--name=image"]
 
@@ -58,8 +60,16 @@ class Linux:
         self.guest = lv.define(
             "linux", vcpus=vcpus, disks=0, devices=devices, metadata=wish, kernel=files["kernel"], memory_mib=384,
             initrd=files["initrd-small" if small else "initrd"],
-            cmdline=f"console=ttyS0 quiet vbmq.interval=1 vbmq.control=ttyS1 {PATIENT} {run} {more}", **kw).start(running=True)
-        wait_for(lambda: self.records("READY") or self.ended(), BOOT, "the guest to boot")
+            cmdline=f"console=ttyS0 quiet vbmq.interval=1 vbmq.control=ttyS1 {PATIENT} {run} {more}", **kw)
+        for _ in range(4):
+            self.guest.start(running=True)
+            wait_for(lambda: self.records("READY") or self.ended(), BOOT, "the guest to boot")
+            if TCG_RACE not in (self.ended() or ""):
+                break
+            print("the guest is started once more: QEMU's TCG has lost a race")
+            wait_for(lambda: self.guest.virsh("domstate").strip() == "shut off", REPORT, "libvirt to know that QEMU ended")
+            os.unlink(self.console)
+            os.unlink(f"{lv.dir}/log/qemu/linux.log")
         assert not self.ended(), self.ended()
         wait_for(lambda: "run=none" in run or [r for r in self.records("IOPS") if r["read"] != "0"], BOOT, "its load to begin")
 
