@@ -156,7 +156,6 @@ check() {
 }
 
 listen() {
-	stty -F $control -echo
 	while read -r word; do
 		case $word in
 		irq) report_irqs ;;
@@ -164,7 +163,7 @@ listen() {
 		end) check ;;
 		*) echo "VBMQ-ERROR command=$word" ;;
 		esac
-	done <$control
+	done
 }
 
 run_dd() {
@@ -175,14 +174,16 @@ run_dd() {
 	done
 }
 
+if [ -n "$control" ]; then
+	exec 3<$control # open before it says that it is ready: nothing is lost then
+	stty -F $control -echo
+	dmesg -c >/dev/null # what is in the log from here on happened to a guest in service
+	listen <&3 &
+fi
 report_queues
 report_irqs
 read -r up _ </proc/uptime
 echo "VBMQ-READY kernel=$(uname -r) cpus=$(grep -c ^processor /proc/cpuinfo) run=$run uptime=$up"
-if [ -n "$control" ]; then
-	dmesg -c >/dev/null # what is in the log from here on happened to a guest in service
-	listen &
-fi
 case $run in
 fio) run_fio & ;;
 dd) run_dd ;;

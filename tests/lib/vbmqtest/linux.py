@@ -13,7 +13,7 @@ BOOT, REPORT = 400, 120
 # What a kernel does when the machine under it is short of CPU time, which is no fault of the guest's: it finds its timer dead
 # and panics, and complains of stalls.
 PATIENT = "no_timer_check nowatchdog rcupdate.rcu_cpu_stall_suppress=1"
-# A race of TCG while a guest with many vCPUs maps its devices, in every QEMU 10.0 (gitlab issue 1921); has nothing to do with disks.
+# A race of TCG while a guest with several vCPUs maps its devices; upstream's issue 1921, and nothing to do with disks.
 TCG_RACE = "iotlb_to_section: Assertion `section_index < d->map.sections_nb' failed"
 FIO = ["fio", "--eta=never", "--thread", "--ioengine=libaio", "--rw=read", "--bs=4k", "--iodepth=16", "--verify=crc32c",
        "--verify_fatal=1", "--output=/dev/null", "--name=image"]
