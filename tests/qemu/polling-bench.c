@@ -151,10 +151,10 @@ static int share(struct qt_rig *g, const char *variant, const char *when, struct
 
 	qt_nap(1000 * MS);
 	begin = qt_now();
-	r = qt_rig_cpu_ns(g, &from, err);
+	r = qt_thread_cpu_ns(g->vm, g->io_tid, &from, err);
 	qt_nap(1000 * MS);
 	if (r >= 0)
-		r = qt_rig_cpu_ns(g, &to, err);
+		r = qt_thread_cpu_ns(g->vm, g->io_tid, &to, err);
 	if (r >= 0)
 		printf("| %-9s | %-34s | %6.3f %% |\n", variant, when,
 		       100 * (double)(to - from) / (double)(qt_now() - begin));
@@ -258,31 +258,6 @@ static int monitor(struct vbmq_err *err)
 
 /* --- first requests ----------------------------------------------------------------------------------------------- */
 
-static int request(struct qt_rig *g, uint64_t *ret_ns, struct vbmq_err *err)
-{
-	struct qt_patience patience = { .vm = g->vm };
-	struct qt_queue *q = &g->disk->queues[0];
-	struct qt_slot *s = qt_slot_get(q);
-	uint64_t begin = qt_now();
-	int r;
-
-	s->type = QT_READ;
-	s->sector = 0;
-	s->bytes = QT_BLOCK;
-	qt_submit(q, s);
-	qt_publish(q);
-	while ((r = qt_reap(q, &s, err)) == 0) {
-		r = qt_patience(&patience, "a request", err);
-		if (r < 0)
-			return r;
-	}
-	if (r < 0)
-		return r;
-	*ret_ns = qt_now() - begin;
-	qt_slot_put(q, s);
-	return 0;
-}
-
 static int after_drain(struct qt_rig *g, uint64_t *ret_ns, struct vbmq_err *err)
 {
 	uint64_t ns;
@@ -290,11 +265,11 @@ static int after_drain(struct qt_rig *g, uint64_t *ret_ns, struct vbmq_err *err)
 
 	for (unsigned i = 0; r >= 0 && i < 5; i++) {
 		qt_nap(1 * MS);
-		r = request(g, &ns, err);
+		r = qt_request(g->disk, &ns, err);
 	}
 	if (r >= 0)
 		r = command(g, "block_resize", &ns, err);
-	return r < 0 ? r : request(g, ret_ns, err);
+	return r < 0 ? r : qt_request(g->disk, ret_ns, err);
 }
 
 static int first(struct vbmq_err *err)
@@ -310,7 +285,7 @@ static int first(struct vbmq_err *err)
 
 		r = make(&g, v, 0, 0, false, err);
 		if (r >= 0)
-			r = request(&g, &new[v][n], err);
+			r = qt_request(g.disk, &new[v][n], err);
 		for (unsigned k = 0; r >= 0 && k < 4; k++)
 			r = after_drain(&g, &drained[v][4 * n + k], err);
 		qt_rig_free(&g);

@@ -508,3 +508,29 @@ void qt_disk_diagnose(struct qt_disk *d, FILE *to)
 	for (char *l = strtok_r(text, "\n", &save); l; l = strtok_r(NULL, "\n", &save))
 		fprintf(to, "# QEMU: %s\n", l);
 }
+
+int qt_request(struct qt_disk *d, uint64_t *ret_ns, struct vbmq_err *err)
+{
+	struct qt_patience patience = { .vm = d->vm };
+	struct qt_queue *q = &d->queues[0];
+	struct qt_slot *s = qt_slot_get(q);
+	uint64_t begin = qt_now();
+	int r;
+
+	s->type = QT_READ;
+	s->sector = 0;
+	s->bytes = QT_BLOCK;
+	qt_submit(q, s);
+	qt_publish(q);
+	while ((r = qt_reap(q, &s, err)) == 0) {
+		r = qt_patience(&patience, "a request", err);
+		if (r < 0)
+			return r;
+	}
+	if (r < 0)
+		return r;
+	*ret_ns = qt_now() - begin;
+	r = s->status ? vbmq_err_set(err, -EIO, "a read ended with status %u", s->status) : 0;
+	qt_slot_put(q, s);
+	return r;
+}

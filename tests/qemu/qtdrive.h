@@ -55,6 +55,8 @@ int qt_probe(const char *commands, struct vbmq_err *err);
 int qt_vm_new(const struct qt_vm_conf *conf, struct qt_vm **ret, struct vbmq_err *err);
 struct qt_vm *qt_vm_free(struct qt_vm *vm); /* kills QEMU and waits for it */
 pid_t qt_vm_pid(const struct qt_vm *vm);
+/* CPU time that a thread of QEMU has taken, in nanoseconds. */
+int qt_thread_cpu_ns(const struct qt_vm *vm, pid_t tid, uint64_t *ret, struct vbmq_err *err);
 bool qt_vm_alive(struct qt_vm *vm);
 /* The end of what QEMU wrote to stderr, NUL-terminated. */
 void qt_vm_stderr(struct qt_vm *vm, char *buf, size_t size);
@@ -189,6 +191,8 @@ struct qt_disk *qt_disk_free(struct qt_disk *d); /* leaves the device in QEMU as
  * nowhere; 0 = still the same. With the light remap they stay, so that a lost kick is not hidden by this.
  */
 int qt_disk_renew(struct qt_disk *d, struct vbmq_err *err);
+/* One read on queue 0 by the control, from submission to completion, in nanoseconds. -EIO: it ended badly. */
+int qt_request(struct qt_disk *d, uint64_t *ret_ns, struct vbmq_err *err);
 
 /*
  * While on, every kick fetches the eventfd by its number first (some microseconds): kicks arrive also while a command makes

@@ -104,24 +104,6 @@ uint64_t qt_rig_completed(const struct qt_rig *g)
 	return sum;
 }
 
-int qt_rig_cpu_ns(const struct qt_rig *g, uint64_t *ret, struct vbmq_err *err)
-{
-	unsigned long long ns = 0;
-	char path[64];
-	FILE *f;
-	int n;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/schedstat", qt_vm_pid(g->vm), g->io_tid);
-	f = fopen(path, "re");
-	n = f ? fscanf(f, "%llu", &ns) : 0;
-	if (f)
-		fclose(f);
-	if (n != 1)
-		return vbmq_err_set(err, -EIO, "%s: no figures", path);
-	*ret = ns;
-	return 0;
-}
-
 int qt_rig_counter(struct qt_rig *g, const char *member, uint64_t *ret, struct vbmq_err *err)
 {
 	json_t *list = NULL;

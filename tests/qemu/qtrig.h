@@ -34,8 +34,6 @@ void qt_rig_free(struct qt_rig *g);
 
 /* Requests completed so far, of all queues. */
 uint64_t qt_rig_completed(const struct qt_rig *g);
-/* CPU time that the I/O thread has taken, in nanoseconds. */
-int qt_rig_cpu_ns(const struct qt_rig *g, uint64_t *ret, struct vbmq_err *err);
 /* A counter of the I/O thread by query-iothreads; 0 where QEMU has none of that name. */
 int qt_rig_counter(struct qt_rig *g, const char *member, uint64_t *ret, struct vbmq_err *err);
 

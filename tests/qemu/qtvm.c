@@ -430,3 +430,21 @@ struct qt_vm *qt_vm_free(struct qt_vm *vm)
 	free(vm);
 	return NULL;
 }
+
+int qt_thread_cpu_ns(const struct qt_vm *vm, pid_t tid, uint64_t *ret, struct vbmq_err *err)
+{
+	unsigned long long ns = 0;
+	char path[64];
+	FILE *f;
+	int n;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/schedstat", qt_vm_pid(vm), tid);
+	f = fopen(path, "re");
+	n = f ? fscanf(f, "%llu", &ns) : 0;
+	if (f)
+		fclose(f);
+	if (n != 1)
+		return vbmq_err_set(err, -EIO, "%s: no figures", path);
+	*ret = ns;
+	return 0;
+}

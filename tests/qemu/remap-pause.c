@@ -6,7 +6,7 @@
  * figures and judges nothing.
  *
  * Two emulators can be given and take turns in the same run: one with the light remap, one that stops and starts ioeventfd (a
- * build of the series without its last patch). Which it is shows: the latter makes new eventfds. As kicks to the old ones are
+ * build of the series without its last two patches). Which it is shows: the latter makes new eventfds. As kicks to the old ones are
  * lost meanwhile, the driver fetches them afresh for every kick around the command, with both, so that neither looks slower
  * by the driver's fault.
  *

@@ -162,24 +162,6 @@ static int thread_counter(struct rig *g, const char *member, uint64_t *ret, stru
 	return r;
 }
 
-static int cpu_ns(struct rig *g, uint64_t *ret, struct vbmq_err *err)
-{
-	unsigned long long ns = 0;
-	char path[64];
-	FILE *f;
-	int n;
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/schedstat", qt_vm_pid(g->vm), g->tid);
-	f = fopen(path, "re");
-	n = f ? fscanf(f, "%llu", &ns) : 0;
-	if (f)
-		fclose(f);
-	if (n != 1)
-		return vbmq_err_set(err, -EIO, "%s: no figures", path);
-	*ret = ns;
-	return 0;
-}
-
 /* Of one CPU, in percent, from one second from now on, for a second. */
 static int cpu_share(struct rig *g, unsigned *ret, struct vbmq_err *err)
 {
@@ -187,40 +169,13 @@ static int cpu_share(struct rig *g, unsigned *ret, struct vbmq_err *err)
 	int r;
 
 	nap(SECOND);
-	r = cpu_ns(g, &from, err);
+	r = qt_thread_cpu_ns(g->vm, g->tid, &from, err);
 	begin = qt_now();
 	nap(SECOND);
 	if (r >= 0)
-		r = cpu_ns(g, &to, err);
+		r = qt_thread_cpu_ns(g->vm, g->tid, &to, err);
 	if (r >= 0)
 		*ret = (unsigned)((to - from) * 100 / (qt_now() - begin));
-	return r;
-}
-
-/* One request by the control, from submission to completion. */
-static int request(struct rig *g, uint64_t *ret_ns, struct vbmq_err *err)
-{
-	struct qt_patience patience = { .vm = g->vm };
-	struct qt_queue *q = &g->disk->queues[0];
-	struct qt_slot *s = qt_slot_get(q);
-	uint64_t begin = qt_now();
-	int r;
-
-	s->type = QT_READ;
-	s->sector = 0;
-	s->bytes = QT_BLOCK;
-	qt_submit(q, s);
-	qt_publish(q);
-	while ((r = qt_reap(q, &s, err)) == 0) {
-		r = qt_patience(&patience, "a request", err);
-		if (r < 0)
-			return r;
-	}
-	if (r < 0)
-		return r;
-	*ret_ns = qt_now() - begin;
-	r = s->status ? vbmq_err_set(err, -EIO, "a read ended with status %u", s->status) : 0;
-	qt_slot_put(q, s);
 	return r;
 }
 
@@ -231,7 +186,7 @@ static int requests(struct rig *g, unsigned n, uint64_t gap_ns, struct vbmq_err 
 
 	for (unsigned i = 0; r >= 0 && i < n; i++) {
 		nap(gap_ns);
-		r = request(g, &ns, err);
+		r = qt_request(g->disk, &ns, err);
 	}
 	return r;
 }
@@ -424,7 +379,7 @@ static int after_drains(struct rig *g, const char *mode, struct vbmq_err *err)
 		if (r >= 0)
 			r = command(g, "block_resize", &drain, err);
 		if (r >= 0)
-			r = request(g, &ns[i], err);
+			r = qt_request(g->disk, &ns[i], err);
 		if (r >= 0)
 			r = too_long("the first request after a drain", ns[i], err);
 		if (r >= 0 && ns[i] > most)
@@ -451,7 +406,7 @@ static int test_first_request(struct vbmq_err *err)
 		if (r >= 0)
 			r = rig_disk(&g, err);
 		if (r >= 0)
-			r = request(&g, &ns, err);
+			r = qt_request(g.disk, &ns, err);
 		if (r >= 0) {
 			printf("# %s, first request to a new disk: %.1f us\n", modes[m], (double)ns / 1e3);
 			r = too_long("the first request to a disk", ns, err);
@@ -476,7 +431,7 @@ static int test_long_first_request(struct vbmq_err *err)
 	if (r >= 0)
 		r = rig_disk(&g, err);
 	for (unsigned i = 0; r >= 0 && i < 10; i++) {
-		r = request(&g, &ns, err);
+		r = qt_request(g.disk, &ns, err);
 		if (r >= 0)
 			r = too_long(i ? "a request" : "the first request to a disk", ns, err);
 	}
