@@ -1,123 +1,219 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Min-cost assignment of rows to columns by successive shortest augmenting paths (Jonker, Volgenant), dense, exact, with
- * integer potentials. O(rows^2 * cols) at worst; a search ends at the first free column, so that a state in which most
- * rows have a free best column costs rows * cols. Ties go to the lower column, hence the result depends on nothing but
- * the matrix.
+ * Min-cost assignment of rows to columns with room for several, by successive shortest augmenting paths with integer potentials
+ * (Jonker, Volgenant; the transportation problem), exact. Rows that cost the same everywhere are one class, columns that cost
+ * every class the same are one column with more room, so that the work follows the number of different things, not of things:
+ * a search looks at every class once at most, O(classes * columns), and there is one search for each row at worst. It ends at the
+ * first column with room; most rows have room on their best one, and their search is one look at the columns.
+ *
+ * Potentials: u by class, v by column, v <= 0 and 0 where there is room; cost - u - v >= 0 everywhere, 0 where rows are. A class
+ * on several columns is at the same distance on all of them, so it is enough to look at it when the first one is reached.
+ * Ties go to the column with room, then to the lower one: the result depends on nothing but the numbers.
  */
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/planner_internal.h"
 
-struct assign {
-	size_t n_rows, n_cols;
-	const vbmq_cost_key *cost;
-	vbmq_cost_key *u, *v; /* potentials of rows and columns */
-	vbmq_cost_key *dist; /* of columns from the row being inserted */
-	uint32_t *row_of; /* column -> row */
-	uint32_t *from; /* column -> column before it on the path, or VBMQ_PL_NONE */
-	bool *done;
+struct work {
+	const struct vbmq_assign *a;
+	vbmq_cost_key *u, *v;
+	vbmq_cost_key *dist; /* of columns from the class being inserted */
+	vbmq_cost_key *at; /* distance at which a class was looked at */
+	uint32_t *flow; /* class, column */
+	uint32_t *load; /* column */
+	uint32_t *from; /* column -> class it was reached from */
+	uint32_t *through; /* class -> column it was reached through; VBMQ_PL_NONE: it is where the search began */
+	uint32_t *first; /* class -> its first discount; one more at the end */
+	uint32_t *members; /* classes that have rows on a column, where[column] on */
+	uint32_t *where, *n_members;
+	bool *done; /* column */
+	bool *seen; /* class */
 };
 
-/* Scans row (reached with reduced length base through column via) and returns the nearest column not done yet. */
-static uint32_t relax(struct assign *a, uint32_t row, vbmq_cost_key base, uint32_t via)
+static void reach(struct work *w, uint32_t class, uint32_t col, vbmq_cost_key d)
 {
-	const vbmq_cost_key *cost = a->cost + (size_t)row * a->n_cols;
+	if (!w->done[col] && d < w->dist[col]) {
+		w->dist[col] = d;
+		w->from[col] = class;
+	}
+}
+
+static void look(struct work *w, uint32_t class, uint32_t through, vbmq_cost_key base)
+{
+	const struct vbmq_assign *a = w->a;
+	const vbmq_cost_key *costs = a->base + (size_t) class * a->n_bases;
+
+	w->seen[class] = true;
+	w->at[class] = base;
+	w->through[class] = through;
+	base -= w->u[class];
+	for (uint32_t c = 0; c < a->n_cols; c++)
+		if (costs[a->base_of[c]] < VBMQ_ASSIGN_NEVER)
+			reach(w, class, c, base + costs[a->base_of[c]] - w->v[c]);
+	for (uint32_t i = w->first[class]; i < w->first[class + 1]; i++) {
+		uint32_t c = a->discounts[i].col;
+
+		if (costs[a->base_of[c]] < VBMQ_ASSIGN_NEVER)
+			reach(w, class, c, base + costs[a->base_of[c]] - a->discounts[i].less - w->v[c]);
+	}
+}
+
+static uint32_t nearest(const struct work *w)
+{
 	vbmq_cost_key best = VBMQ_ASSIGN_NEVER;
-	uint32_t nearest = VBMQ_PL_NONE;
+	uint32_t found = VBMQ_PL_NONE;
+	bool has_room = false;
 
-	for (uint32_t c = 0; c < a->n_cols; c++) {
-		if (a->done[c])
+	for (uint32_t c = 0; c < w->a->n_cols; c++) {
+		bool room = w->load[c] < w->a->room[c];
+
+		if (w->done[c] || w->dist[c] > best || w->dist[c] >= VBMQ_ASSIGN_NEVER)
 			continue;
-		if (cost[c] < VBMQ_ASSIGN_NEVER) {
-			vbmq_cost_key d = base + cost[c] - a->u[row] - a->v[c];
-
-			if (d < a->dist[c]) {
-				a->dist[c] = d;
-				a->from[c] = via;
-			}
-		}
-		/* Among equals a free column ends the search, so it comes first. */
-		if (a->dist[c] < best || (a->dist[c] == best && nearest != VBMQ_PL_NONE &&
-					  a->row_of[nearest] != VBMQ_PL_NONE && a->row_of[c] == VBMQ_PL_NONE)) {
-			best = a->dist[c];
-			nearest = c;
+		if (w->dist[c] < best || (room && !has_room)) {
+			best = w->dist[c];
+			found = c;
+			has_room = room;
 		}
 	}
-	return best < VBMQ_ASSIGN_NEVER ? nearest : VBMQ_PL_NONE;
+	return found;
 }
 
-static int insert(struct assign *a, uint32_t row)
+static void add_flow(struct work *w, uint32_t class, uint32_t col, uint32_t n)
 {
-	uint32_t at = VBMQ_PL_NONE, scan = row;
-	vbmq_cost_key base = 0;
+	uint32_t *flow = &w->flow[(size_t) class * w->a->n_cols + col];
 
-	for (size_t c = 0; c < a->n_cols; c++) {
-		a->dist[c] = VBMQ_ASSIGN_NEVER;
-		a->from[c] = VBMQ_PL_NONE;
-		a->done[c] = false;
-	}
+	if (*flow == 0)
+		w->members[w->where[col] + w->n_members[col]++] = class;
+	*flow += n;
+}
+
+static void take_flow(struct work *w, uint32_t class, uint32_t col, uint32_t n)
+{
+	uint32_t *flow = &w->flow[(size_t) class * w->a->n_cols + col];
+	uint32_t *members = w->members + w->where[col], i = 0;
+
+	*flow -= n;
+	if (*flow)
+		return;
+	while (members[i] != class)
+		i++;
+	members[i] = members[--w->n_members[col]];
+}
+
+/* Shortest path from class to a column with room; VBMQ_PL_NONE: there is none. */
+static uint32_t search(struct work *w, uint32_t class)
+{
+	const struct vbmq_assign *a = w->a;
+	uint32_t end;
+
+	for (uint32_t c = 0; c < a->n_cols; c++)
+		w->dist[c] = VBMQ_ASSIGN_NEVER;
+	memset(w->done, 0, a->n_cols * sizeof(*w->done));
+	memset(w->seen, 0, a->n_classes * sizeof(*w->seen));
+	look(w, class, VBMQ_PL_NONE, 0);
 	for (;;) {
-		at = relax(a, scan, base, at);
-		if (at == VBMQ_PL_NONE)
-			return -ENOENT;
-		a->done[at] = true;
-		base = a->dist[at];
-		if (a->row_of[at] == VBMQ_PL_NONE)
+		end = nearest(w);
+		if (end == VBMQ_PL_NONE)
+			return end;
+		w->done[end] = true;
+		if (w->load[end] < a->room[end])
 			break;
-		scan = a->row_of[at];
-	}
-	a->u[row] += base;
-	for (size_t c = 0; c < a->n_cols; c++) {
-		if (!a->done[c] || c == at)
-			continue;
-		a->v[c] -= base - a->dist[c];
-		a->u[a->row_of[c]] += base - a->dist[c];
-	}
-	while (at != VBMQ_PL_NONE) {
-		uint32_t before = a->from[at];
+		for (uint32_t i = 0; i < w->n_members[end]; i++) {
+			uint32_t other = w->members[w->where[end] + i];
 
-		a->row_of[at] = before == VBMQ_PL_NONE ? row : a->row_of[before];
-		at = before;
+			if (!w->seen[other])
+				look(w, other, end, w->dist[end]);
+		}
 	}
+	for (uint32_t k = 0; k < a->n_classes; k++)
+		if (w->seen[k])
+			w->u[k] += w->dist[end] - w->at[k];
+	for (uint32_t c = 0; c < a->n_cols; c++)
+		if (w->done[c])
+			w->v[c] -= w->dist[end] - w->dist[c];
+	return end;
+}
+
+/* At most n rows of a class along the path that ends at col; how many it were. */
+static uint32_t augment(struct work *w, uint32_t col, uint32_t n)
+{
+	if (w->a->room[col] - w->load[col] < n)
+		n = w->a->room[col] - w->load[col];
+	for (uint32_t c = col, k = w->from[c]; w->through[k] != VBMQ_PL_NONE; c = w->through[k], k = w->from[c]) {
+		uint32_t there = w->flow[(size_t)k * w->a->n_cols + w->through[k]];
+
+		n = there < n ? there : n;
+	}
+	w->load[col] += n;
+	for (uint32_t c = col;;) {
+		uint32_t k = w->from[c];
+
+		/* First away, then to: a column's list of members has room for no more than the rows it has room for. */
+		if (w->through[k] == VBMQ_PL_NONE) {
+			add_flow(w, k, c, n);
+			return n;
+		}
+		take_flow(w, k, w->through[k], n);
+		add_flow(w, k, c, n);
+		c = w->through[k];
+	}
+}
+
+static int run(struct work *w)
+{
+	const struct vbmq_assign *a = w->a;
+	uint32_t where = 0;
+
+	for (uint32_t k = 0, i = 0; k <= a->n_classes; k++) {
+		while (i < a->n_discounts && a->discounts[i].class < k)
+			i++;
+		w->first[k] = i;
+	}
+	for (uint32_t c = 0; c < a->n_cols; c++) {
+		w->where[c] = where;
+		where += a->room[c] + 1;
+	}
+	for (uint32_t k = 0; k < a->n_classes; k++)
+		for (uint32_t left = a->supply[k]; left;) {
+			uint32_t end = search(w, k);
+
+			if (end == VBMQ_PL_NONE)
+				return -ENOENT;
+			left -= augment(w, end, left);
+		}
 	return 0;
 }
 
-int vbmq_assign(size_t n_rows, size_t n_cols, const vbmq_cost_key *cost, uint32_t *ret_col)
+int vbmq_assign(const struct vbmq_assign *a, uint32_t *ret_flow)
 {
-	_cleanup_free_ vbmq_cost_key *keys = NULL;
+	_cleanup_free_ vbmq_cost_key *keys = calloc(2 * a->n_cols + 2 * a->n_classes + 1, sizeof(*keys));
 	_cleanup_free_ uint32_t *numbers = NULL;
-	_cleanup_free_ bool *done = NULL;
-	struct assign a = { .n_rows = n_rows, .n_cols = n_cols, .cost = cost };
-	int r;
+	_cleanup_free_ bool *flags = calloc(a->n_cols + a->n_classes + 1, sizeof(*flags));
+	size_t n_members = a->n_cols;
+	struct work w = { .a = a, .flow = ret_flow };
 
-	if (n_rows == 0)
-		return 0;
-	if (n_rows > n_cols)
-		return -ENOENT;
-	keys = calloc(n_rows + 2 * n_cols, sizeof(*keys));
-	numbers = calloc(2 * n_cols, sizeof(*numbers));
-	done = calloc(n_cols, sizeof(*done));
-	if (!keys || !numbers || !done)
+	for (size_t c = 0; c < a->n_cols; c++)
+		n_members += a->room[c];
+	numbers = calloc(4 * a->n_cols + 2 * a->n_classes + n_members + 2, sizeof(*numbers));
+	if (!keys || !numbers || !flags)
 		return -ENOMEM;
-	a.u = keys;
-	a.v = keys + n_rows;
-	a.dist = keys + n_rows + n_cols;
-	a.row_of = numbers;
-	a.from = numbers + n_cols;
-	a.done = done;
-	for (size_t c = 0; c < n_cols; c++)
-		a.row_of[c] = VBMQ_PL_NONE;
-	for (uint32_t row = 0; row < n_rows; row++) {
-		r = insert(&a, row);
-		if (r < 0)
-			return r;
-	}
-	for (uint32_t c = 0; c < n_cols; c++)
-		if (a.row_of[c] != VBMQ_PL_NONE)
-			ret_col[a.row_of[c]] = c;
-	return 0;
+	w.v = keys;
+	w.dist = w.v + a->n_cols;
+	w.u = w.dist + a->n_cols;
+	w.at = w.u + a->n_classes;
+	w.load = numbers;
+	w.from = w.load + a->n_cols;
+	w.where = w.from + a->n_cols;
+	w.n_members = w.where + a->n_cols;
+	w.through = w.n_members + a->n_cols;
+	w.first = w.through + a->n_classes;
+	w.members = w.first + a->n_classes + 1;
+	w.done = flags;
+	w.seen = flags + a->n_cols;
+	memset(ret_flow, 0, a->n_classes * a->n_cols * sizeof(*ret_flow));
+	return run(&w);
 }

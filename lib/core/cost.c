@@ -2,12 +2,6 @@
 
 #include "core/cost.h"
 
-#define NUMA_BITS 30u
-#define LOCALITY_BITS 40u
-#define MOVES_BITS 20u
-#define FRAGMENT_BITS 36u
-#define SUM_BITS 12u /* room for adding 4096 of them */
-
 int vbmq_cost_compare(const struct vbmq_cost *a, const struct vbmq_cost *b)
 {
 	if (a->numa != b->numa)
@@ -19,37 +13,6 @@ int vbmq_cost_compare(const struct vbmq_cost *a, const struct vbmq_cost *b)
 	if (a->fragment != b->fragment)
 		return a->fragment < b->fragment ? -1 : 1;
 	return 0;
-}
-
-static uint64_t add(uint64_t a, uint64_t b)
-{
-	return a > UINT64_MAX - b ? UINT64_MAX : a + b;
-}
-
-struct vbmq_cost vbmq_cost_add(const struct vbmq_cost *a, const struct vbmq_cost *b)
-{
-	return (struct vbmq_cost){
-		.numa = add(a->numa, b->numa),
-		.locality = add(a->locality, b->locality),
-		.moves = add(a->moves, b->moves),
-		.fragment = add(a->fragment, b->fragment),
-	};
-}
-
-static vbmq_cost_key clamp(uint64_t value, unsigned bits)
-{
-	uint64_t max = (UINT64_C(1) << (bits - SUM_BITS)) - 1;
-
-	return (vbmq_cost_key)(value < max ? value : max);
-}
-
-vbmq_cost_key vbmq_cost_pack(const struct vbmq_cost *c)
-{
-	vbmq_cost_key key = clamp(c->numa, NUMA_BITS);
-
-	key = key << LOCALITY_BITS | clamp(c->locality, LOCALITY_BITS);
-	key = key << MOVES_BITS | clamp(c->moves, MOVES_BITS);
-	return key << FRAGMENT_BITS | clamp(c->fragment, FRAGMENT_BITS);
 }
 
 uint32_t vbmq_cost_beyond(const struct vbmq_host *h, uint32_t node, uint32_t id)

@@ -4,7 +4,7 @@
 /*
  * What it costs to have an I/O thread (or a dedicated vCPU) on a core: the lexicographic objective of DESIGN 5, 2 to 5,
  * in integers. Exclusivity (1) is not a cost but a constraint. Smaller is better; components add up over threads.
- * This file is the only place that knows how dear anything is: planner and ILP oracle both ask here.
+ * This file is the only place that knows how dear anything is. tests/oracle has its own reading of the same text.
  */
 
 #include <stdbool.h>
@@ -24,12 +24,8 @@ struct vbmq_cost {
 };
 
 int vbmq_cost_compare(const struct vbmq_cost *a, const struct vbmq_cost *b); /* <0, 0, >0 */
-struct vbmq_cost vbmq_cost_add(const struct vbmq_cost *a, const struct vbmq_cost *b); /* saturating */
 
-/* Lexicographic order of sums as one integer: 30 bits numa, 40 locality, 20 moves, 36 fragment; components are clamped so
- * that at least 4096 packed costs can be added without carrying from one component into the next. */
-typedef __int128 vbmq_cost_key;
-vbmq_cost_key vbmq_cost_pack(const struct vbmq_cost *c);
+typedef __int128 vbmq_cost_key; /* levels of the objective weighted into one number (planner_place.c) */
 
 /* Distance beyond local from node (index) to the node with Linux number id; 0 when the host does not have it. */
 uint32_t vbmq_cost_beyond(const struct vbmq_host *h, uint32_t node, uint32_t id);

@@ -48,6 +48,7 @@ struct walk {
 	size_t n_movers;
 	uint32_t *n_allowed; /* by CPU: movers that may run there at the start */
 	uint32_t *n_sitting; /* by CPU: movers that sit there */
+	struct vbmq_cpuset sat_on; /* where that is not 0 */
 	uint32_t *n_in_way; /* by CPU: what keeps an exclusive thread from coming */
 	uint32_t *wanted_by; /* by lowest CPU of the area: first in want of it ... */
 	uint32_t *next_wanting; /* ... and by mover the next one */
@@ -92,7 +93,8 @@ static struct vbmq_step *add_step(struct walk *w, enum vbmq_step_op op, uint32_t
 static void stop_sitting(struct walk *w, struct mover *m)
 {
 	FOR_EACH_CPU(c, &m->sits)
-	w->n_sitting[c]--;
+	if (--w->n_sitting[c] == 0)
+		vbmq_cpuset_del(&w->sat_on, (unsigned)c);
 	m->sits = VBMQ_CPUSET_EMPTY;
 }
 
@@ -112,9 +114,18 @@ static int pin(struct walk *w, struct mover *m, const struct vbmq_cpuset *cpus, 
 
 /* --- the state at the start ------------------------------------------------------------------------------------------- */
 
+static void allow(struct walk *w, const struct vbmq_cpuset *cpus, uint32_t n)
+{
+	FOR_EACH_CPU(c, cpus)
+	w->n_allowed[c] += n;
+}
+
 static int collect(struct walk *w)
 {
 	const struct vbmq_placement *p = w->placement;
+	struct vbmq_cpuset run =
+		VBMQ_CPUSET_EMPTY; /* threads that may run on the same CPUs mostly come one after the other */
+	uint32_t n_run = 0;
 	size_t n = 0;
 
 	for (size_t i = 0; i < p->n_domains; i++)
@@ -144,10 +155,15 @@ static int collect(struct walk *w)
 			if (m->was)
 				m->now = m->was->affinity;
 			m->pending = to->exclusive && (!m->was || !vbmq_cpuset_equal(&m->now, &to->cpus));
-			FOR_EACH_CPU(c, &m->now)
-			w->n_allowed[c]++;
+			if (!vbmq_cpuset_equal(&m->now, &run)) {
+				allow(w, &run, n_run);
+				run = m->now;
+				n_run = 0;
+			}
+			n_run++;
 			w->n_movers++;
 		}
+	allow(w, &run, n_run);
 	return 0;
 }
 
@@ -190,6 +206,7 @@ static void set_sits(struct walk *w, struct mover *m)
 	FOR_EACH_CPU(c, &core)
 	if (w->n_allowed[c] == 0 || vbmq_cpuset_has(&m->now, (unsigned)c)) {
 		vbmq_cpuset_add(&m->sits, (unsigned)c);
+		vbmq_cpuset_add(&w->sat_on, (unsigned)c);
 		w->n_sitting[c]++;
 	}
 }
@@ -199,11 +216,11 @@ static void set_sits(struct walk *w, struct mover *m)
 /* CPUs of set on which nobody but m sits. */
 static struct vbmq_cpuset unblocked(const struct walk *w, const struct mover *m, const struct vbmq_cpuset *set)
 {
-	struct vbmq_cpuset free = *set;
+	struct vbmq_cpuset free = vbmq_cpuset_andnot(set, &w->sat_on);
 
-	FOR_EACH_CPU(c, set)
-	if (w->n_sitting[c] > (vbmq_cpuset_has(&m->sits, (unsigned)c) ? 1u : 0u))
-		vbmq_cpuset_del(&free, (unsigned)c);
+	FOR_EACH_CPU(c, &m->sits)
+	if (w->n_sitting[c] == 1 && vbmq_cpuset_has(set, (unsigned)c))
+		vbmq_cpuset_add(&free, (unsigned)c);
 	return free;
 }
 

@@ -11,7 +11,8 @@
  *          shared set.
  * Queues   (planner_queues.c) Which of the serving threads serves which queue. Needs to know how many there are, and
  *          nothing of where they are.
- * Place    (planner_place.c) Which core: min-cost assignment (assign.c) of objectives 2 to 5 (cost.h).
+ * Place    (planner_home.c, planner_cost.c, planner_place.c) Which core: min-cost assignment (assign.c) of objectives 2 to 5
+ *          (cost.h), exact over all priorities. Why it is that core: planner_why.c.
  *
  * These three make a pass. Should a leash have lost its last shared core to it, that leash gets one core kept and the
  * pass is done again.
@@ -25,8 +26,9 @@
  * Determinism. Domains, threads, disks, cores come sorted; every sort has a total order of stable keys; no address, hash,
  * clock or float is looked at.
  *
- * Limits. Optimality is per priority class and given the grants; dedicated vCPUs are drawn to an L3 domain, their exact
- * pairing with I/O threads inside it is not searched for. Units of exclusive=cpu do not share a core across domains.
+ * Limits. Optimality is given the grants and the queue maps; which core a leash keeps is a rule, not a search; dedicated vCPUs are
+ * drawn to an L3 domain, their exact pairing with I/O threads inside it is not searched for. Units of exclusive=cpu do not share
+ * a core across domains.
  */
 
 #include "core/planner.h"

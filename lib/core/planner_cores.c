@@ -25,26 +25,53 @@ static struct vbmq_cpuset taken(const struct vbmq_pl *pl)
 /* The most usual number of CPUs on a core that may be dedicated in part; the greater one of equals. */
 static size_t usual_pack(const struct vbmq_pl *pl)
 {
-	size_t best = 1, best_n = 0;
+	size_t tally[65] = { 0 }, best = 1, best_n = 0;
 
-	for (size_t size = 1; size <= 64; size++) {
-		size_t n = 0;
+	for (int c = vbmq_cpuset_next(&pl->part_ok, 0); c >= 0; c = vbmq_cpuset_next(&pl->part_ok, (unsigned)c + 1)) {
+		struct vbmq_cpuset avail = vbmq_cpuset_and(&pl->host->cores[c].cpus, &pl->cpu_ok);
+		unsigned n = vbmq_cpuset_count(&avail);
 
-		for (int c = vbmq_cpuset_next(&pl->part_ok, 0); c >= 0;
-		     c = vbmq_cpuset_next(&pl->part_ok, (unsigned)c + 1)) {
-			struct vbmq_cpuset avail = vbmq_pl_avail(pl, (uint32_t)c, true, pl->everywhere);
-
-			n += vbmq_cpuset_count(&avail) == size;
-		}
-		if (n && n >= best_n) {
-			best = size;
-			best_n = n;
-		}
+		if (n <= 64)
+			tally[n]++;
 	}
+	for (size_t size = 1; size <= 64; size++)
+		if (tally[size] && tally[size] >= best_n) {
+			best = size;
+			best_n = tally[size];
+		}
 	return best;
 }
 
-void vbmq_pl_cores_init(struct vbmq_pl *pl)
+static int set_zones(struct vbmq_pl *pl)
+{
+	const struct vbmq_host *h = pl->host;
+
+	pl->zone = calloc(2 * h->n_cores, sizeof(*pl->zone));
+	if (!pl->zone)
+		return -ENOMEM;
+	pl->zone_core = pl->zone + h->n_cores;
+	pl->fastest = -1;
+	for (uint32_t c = 0; c < h->n_cores; c++) {
+		const struct vbmq_core *core = &h->cores[c];
+		size_t z = pl->n_zones;
+
+		/* Neighbours in number mostly are neighbours, so the search goes backwards. */
+		while (z > 0 && (h->cores[pl->zone_core[z - 1]].l3 != core->l3 ||
+				 h->cores[pl->zone_core[z - 1]].node != core->node))
+			z--;
+		if (z == 0) {
+			pl->zone_core[pl->n_zones++] = c;
+			z = pl->n_zones;
+		}
+		pl->zone[c] = (uint32_t)(z - 1);
+		if (core->kind > pl->fastest)
+			pl->fastest = core->kind;
+	}
+	pl->boot = h->core_of[vbmq_cpuset_next(&h->usable, 0)];
+	return 0;
+}
+
+int vbmq_pl_cores_init(struct vbmq_pl *pl)
 {
 	const struct vbmq_host *h = pl->host;
 	struct vbmq_cpuset gone = taken(pl), kept = vbmq_host_whole_cores(pl->host, &pl->held_places);
@@ -74,6 +101,7 @@ void vbmq_pl_cores_init(struct vbmq_pl *pl)
 		min = n_usable / 8 ? n_usable / 8 : 1;
 	pl->budget = n_shareable > min ? n_shareable - min : 0;
 	pl->pack = usual_pack(pl);
+	return set_zones(pl);
 }
 
 struct vbmq_cpuset vbmq_pl_avail(const struct vbmq_pl *pl, uint32_t core, bool part, uint32_t leash)

@@ -26,8 +26,8 @@ struct grant {
 	struct vbmq_pl *pl;
 	uint32_t *unit_on; /* core -> unit */
 	uint32_t *via; /* core -> unit through which the search reached it */
-	bool *seen; /* core */
 	uint32_t *queue; /* units */
+	uint32_t *before; /* unit -> core, before the vCPUs of a domain were offered */
 	size_t n_rationed; /* cores in use that are not isolated */
 };
 
@@ -54,18 +54,16 @@ static uint32_t search(struct grant *g, uint32_t unit)
 	struct vbmq_pl *pl = g->pl;
 	bool none_isolated = vbmq_cpuset_is_empty(&pl->isolated);
 	uint32_t spare = VBMQ_PL_NONE;
+	struct vbmq_cpuset seen = pl->kept;
 	size_t head = 0, tail = 0;
 
-	memset(g->seen, 0, pl->host->n_cores * sizeof(*g->seen));
 	g->queue[tail++] = unit;
 	while (head < tail) {
 		uint32_t u = g->queue[head++];
-		const struct vbmq_cpuset *fits = &pl->fits[pl->units[u].fits].cores;
+		struct vbmq_cpuset news = vbmq_cpuset_andnot(&pl->fits[pl->units[u].fits].cores, &seen);
 
-		for (int c = vbmq_cpuset_next(fits, 0); c >= 0; c = vbmq_cpuset_next(fits, (unsigned)c + 1)) {
-			if (g->seen[c] || vbmq_cpuset_has(&pl->kept, (unsigned)c))
-				continue;
-			g->seen[c] = true;
+		seen = vbmq_cpuset_or(&seen, &news);
+		for (int c = vbmq_cpuset_next(&news, 0); c >= 0; c = vbmq_cpuset_next(&news, (unsigned)c + 1)) {
 			g->via[c] = u;
 			if (g->unit_on[c] != VBMQ_PL_NONE) {
 				g->queue[tail++] = g->unit_on[c];
@@ -131,26 +129,37 @@ static int offer(struct grant *g, uint32_t domain, bool part, size_t size, uint3
 			return -ENOMEM;
 		u->threads[u->n_threads++] = vcpu;
 	}
-	if (match(g, (uint32_t)(pl->n_units - 1)))
+	if (match(g, (uint32_t)(pl->n_units - 1))) {
+		pl->fits[fits].n_units++;
 		return 1;
+	}
 	free(u->threads);
 	pl->n_units--;
 	pl->fits[fits].full = true;
 	return 0;
 }
 
-/* Takes the last units back, down to n of them. */
+/* Takes the last units back, down to n of them, which then have the cores that they had before: matched to others they might
+ * use more of the budget than they must. */
 static void withdraw(struct grant *g, size_t n)
 {
-	for (size_t i = 0; i < g->pl->n_fits; i++)
-		g->pl->fits[i].full = false;
-	while (g->pl->n_units > n) {
-		struct vbmq_pl_unit *u = &g->pl->units[--g->pl->n_units];
+	struct vbmq_pl *pl = g->pl;
 
-		g->unit_on[u->core] = VBMQ_PL_NONE;
-		if (!vbmq_cpuset_has(&g->pl->isolated, u->core))
-			g->n_rationed--;
+	for (size_t i = 0; i < pl->n_fits; i++)
+		pl->fits[i].full = false;
+	for (size_t u = 0; u < pl->n_units; u++)
+		g->unit_on[pl->units[u].core] = VBMQ_PL_NONE;
+	while (pl->n_units > n) {
+		struct vbmq_pl_unit *u = &pl->units[--pl->n_units];
+
+		pl->fits[u->fits].n_units--;
 		free(u->threads);
+	}
+	g->n_rationed = 0;
+	for (uint32_t u = 0; u < n; u++) {
+		pl->units[u].core = g->before[u];
+		g->unit_on[g->before[u]] = u;
+		g->n_rationed += !vbmq_cpuset_has(&pl->isolated, g->before[u]);
 	}
 }
 
@@ -205,6 +214,46 @@ static int round_of_iothreads(struct grant *g, struct claim *claims, size_t n, s
 	return 0;
 }
 
+/* All vCPUs of a domain a core each, or none. Where all of them have the same shape, what was found too few of such cores for one
+ * domain is too few for the next one that needs as many. */
+static int offer_vcpus(struct grant *g, uint32_t domain)
+{
+	struct vbmq_pl *pl = g->pl;
+	struct vbmq_pl_domain *d = &pl->domains[domain];
+	size_t before = pl->n_units;
+	uint32_t leash = VBMQ_PL_NONE, shape;
+	bool alike = true;
+	int r = 1;
+
+	for (uint32_t t = 0; t < d->n_threads; t++) {
+		if (d->threads[t].kind != VBMQ_THREAD_VCPU || d->threads[t].role != VBMQ_PL_FLOAT)
+			continue;
+		alike = alike && (leash == VBMQ_PL_NONE || leash == d->threads[t].leash);
+		leash = d->threads[t].leash;
+	}
+	if (vbmq_pl_fits(pl, false, 1, leash, &shape) < 0)
+		return -ENOMEM;
+	if (alike && pl->fits[shape].fell_short && pl->fits[shape].room_at == before &&
+	    pl->fits[shape].room < d->n_vcpus)
+		return 0;
+	for (size_t u = 0; u < before; u++)
+		g->before[u] = pl->units[u].core;
+	for (uint32_t t = 0; t < d->n_threads && r > 0; t++)
+		if (d->threads[t].kind == VBMQ_THREAD_VCPU && d->threads[t].role == VBMQ_PL_FLOAT)
+			r = offer(g, domain, false, 1, d->threads[t].leash, t);
+	if (r < 0)
+		return r;
+	if (r == 0 && alike) {
+		pl->fits[shape].fell_short = true;
+		pl->fits[shape].room_at = before;
+		pl->fits[shape].room = pl->n_units - before;
+	}
+	if (r == 0)
+		withdraw(g, before);
+	d->vcpus_got = r > 0;
+	return 0;
+}
+
 static int round_of_vcpus(struct grant *g, struct claim *claims, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -213,20 +262,9 @@ static int round_of_vcpus(struct grant *g, struct claim *claims, size_t n)
 		claims[i].stands = d->n_vcpus && standing(g->pl, d, VBMQ_THREAD_VCPU) >= d->n_vcpus;
 	}
 	qsort(claims, n, sizeof(*claims), by_claim);
-	for (size_t i = 0; i < n; i++) {
-		struct vbmq_pl_domain *d = &g->pl->domains[claims[i].domain];
-		size_t before = g->pl->n_units;
-		int r = d->n_vcpus ? 1 : 0;
-
-		for (uint32_t t = 0; t < d->n_threads && r > 0 && d->n_vcpus; t++)
-			if (d->threads[t].kind == VBMQ_THREAD_VCPU && d->threads[t].role == VBMQ_PL_FLOAT)
-				r = offer(g, claims[i].domain, false, 1, d->threads[t].leash, t);
-		if (r < 0)
-			return r;
-		if (r == 0)
-			withdraw(g, before);
-		d->vcpus_got = r > 0;
-	}
+	for (size_t i = 0; i < n; i++)
+		if (g->pl->domains[claims[i].domain].n_vcpus && offer_vcpus(g, claims[i].domain) < 0)
+			return -ENOMEM;
 	return 0;
 }
 
@@ -310,8 +348,11 @@ static int by_priority(const void *a, const void *b)
 static void reset(struct vbmq_pl *pl)
 {
 	vbmq_pl_units_done(pl);
-	for (size_t i = 0; i < pl->n_fits; i++)
+	for (size_t i = 0; i < pl->n_fits; i++) {
 		pl->fits[i].full = false;
+		pl->fits[i].n_units = 0;
+		pl->fits[i].fell_short = false;
+	}
 	for (size_t i = 0; i < pl->n_domains; i++) {
 		struct vbmq_pl_domain *d = &pl->domains[i];
 
@@ -331,10 +372,10 @@ static void reset(struct vbmq_pl *pl)
 int vbmq_pl_grant(struct vbmq_pl *pl)
 {
 	size_t n_cores = pl->host->n_cores, n_domains = pl->n_domains;
-	_cleanup_free_ uint32_t *numbers = calloc(2 * n_cores + UNITS_MAX + 1, sizeof(*numbers));
+	_cleanup_free_ uint32_t *numbers = calloc(2 * n_cores + 2 * UNITS_MAX + 1, sizeof(*numbers));
 	_cleanup_free_ int32_t *priorities = calloc(n_domains + 1, sizeof(*priorities));
 	_cleanup_free_ struct claim *claims = calloc(n_domains + 1, sizeof(*claims));
-	_cleanup_free_ bool *flags = calloc(n_cores + n_domains + 1, sizeof(*flags));
+	_cleanup_free_ bool *flags = calloc(n_domains + 1, sizeof(*flags));
 	_cleanup_free_ uint32_t *order = NULL;
 	struct grant g = { .pl = pl };
 	size_t most = 0;
@@ -345,7 +386,7 @@ int vbmq_pl_grant(struct vbmq_pl *pl)
 	g.unit_on = numbers;
 	g.via = numbers + n_cores;
 	g.queue = numbers + 2 * n_cores;
-	g.seen = flags;
+	g.before = g.queue + UNITS_MAX;
 	for (size_t c = 0; c < n_cores; c++)
 		g.unit_on[c] = VBMQ_PL_NONE;
 	reset(pl);
@@ -357,7 +398,7 @@ int vbmq_pl_grant(struct vbmq_pl *pl)
 	qsort(priorities, n_domains, sizeof(*priorities), by_priority);
 	for (size_t i = 0; i < n_domains && r == 0; i++)
 		if (i == 0 || priorities[i] != priorities[i - 1])
-			r = grant_class(&g, priorities[i], claims, flags + n_cores);
+			r = grant_class(&g, priorities[i], claims, flags);
 	order = calloc(most + 1, sizeof(*order));
 	if (!order)
 		return -ENOMEM;

@@ -81,7 +81,7 @@ struct vbmq_pl_unit {
 	uint32_t core; /* matched, then assigned */
 };
 
-/* Different CPU sets, each once; with the nearness of every core to them, made when first asked for. */
+/* Different CPU sets, each once; with the nearness of every zone to them, made when first asked for. */
 struct vbmq_pl_set {
 	struct vbmq_cpuset cpus;
 	uint32_t *near;
@@ -95,6 +95,9 @@ struct vbmq_pl_fits {
 	uint32_t leash;
 	struct vbmq_cpuset cores;
 	bool full; /* no unit of this shape can be granted any more in this pass */
+	bool fell_short; /* when room_at units were granted, there was room for as many as room of this shape */
+	size_t room_at, room;
+	size_t n_units; /* granted */
 };
 
 struct vbmq_pl {
@@ -115,6 +118,11 @@ struct vbmq_pl {
 	struct vbmq_cpuset whole_ok; /* cores that may be dedicated whole */
 	struct vbmq_cpuset part_ok; /* cores with at least one CPU that may be dedicated */
 	struct vbmq_cpuset isolated; /* cores that never are in the shared set */
+	uint32_t *zone; /* core -> its zone: L3 domain and node, which is all that nearness and distance depend on */
+	uint32_t *zone_core; /* zone -> its first core */
+	size_t n_zones;
+	int32_t fastest; /* kind of core; -1: all alike */
+	uint32_t boot; /* core of the lowest usable CPU */
 	struct vbmq_cpuset kept; /* cores that this pass keeps shared for the sake of a leash */
 	size_t budget; /* so many cores that are not isolated may be dedicated */
 	size_t pack; /* threads of a domain on one core under exclusive=cpu */
@@ -142,7 +150,7 @@ struct vbmq_pl_thread *vbmq_pl_find(struct vbmq_pl_domain *d, enum vbmq_thread_k
 int vbmq_pl_want(struct vbmq_pl *pl, struct vbmq_pl_domain *d);
 
 /* planner_cores.c: the pool, once; the questions, always */
-void vbmq_pl_cores_init(struct vbmq_pl *pl);
+int vbmq_pl_cores_init(struct vbmq_pl *pl);
 int vbmq_pl_fits(struct vbmq_pl *pl, bool part, size_t size, uint32_t leash, uint32_t *ret);
 struct vbmq_cpuset vbmq_pl_avail(const struct vbmq_pl *pl, uint32_t core, bool part, uint32_t leash); /* CPUs */
 bool vbmq_pl_stands_alone(const struct vbmq_pl *pl, const struct vbmq_pl_thread *t); /* on a place it could be given */
@@ -157,13 +165,67 @@ void vbmq_pl_units_done(struct vbmq_pl *pl);
 /* planner_queues.c: which serving thread serves which queue */
 int vbmq_pl_map_queues(struct vbmq_pl_domain *d);
 
-/* planner_place.c: which core; then CPUs and why */
+/* planner_cost.c: what a core costs a thread, for a given state of the pool */
+struct vbmq_pl_served { /* what one thread has to be near to */
+	struct vbmq_cpuset vcpus;
+	int32_t nodes[VBMQ_DISKS_MAX]; /* of the devices, one a disk */
+	size_t n_nodes;
+};
+
+struct vbmq_pl_pool {
+	struct vbmq_pl *pl;
+	struct vbmq_pl_served served; /* scratch, too big for the stack of a thread */
+	struct vbmq_cpuset all; /* cores some unit may have */
+	struct vbmq_cpuset used; /* cores assigned already */
+	size_t n_rationed; /* of them not isolated */
+	uint32_t *rank; /* L3 domain -> place in the order of filling up */
+	uint64_t *fragment; /* by core, from the ranks */
+};
+
+struct vbmq_pl_zone_cost {
+	uint64_t numa, locality;
+};
+
+struct vbmq_pl_pool *vbmq_pl_pool_new(struct vbmq_pl *pl); /* nothing used yet; NULL: no memory */
+struct vbmq_pl_pool *vbmq_pl_pool_free(struct vbmq_pl_pool *p);
+int vbmq_pl_pool_rank(struct vbmq_pl_pool *p); /* to be called when used has changed */
+uint64_t vbmq_pl_numa(const struct vbmq_pl *pl, const struct vbmq_pl_domain *d, const struct vbmq_pl_served *s,
+		      uint32_t node);
+int vbmq_pl_zone_costs(struct vbmq_pl_pool *p, struct vbmq_pl_domain *d, const struct vbmq_pl_thread *t,
+		       struct vbmq_pl_zone_cost *sum); /* adds to sum[zone]; leaves p->served as it is for t */
+bool vbmq_pl_moves(const struct vbmq_pl *pl, const struct vbmq_pl_thread *t, uint32_t core);
+
+/* planner_home.c: the L3 domain where each domain's dedicated vCPUs should gather */
+int vbmq_pl_choose_homes(struct vbmq_pl_pool *p);
+
+/* planner_place.c: which core; then CPUs */
 int vbmq_pl_place(struct vbmq_pl *pl);
+
+/* planner_why.c */
 int vbmq_pl_explain(struct vbmq_pl *pl);
 
 /* planner_diag.c: remarks on the result */
 int vbmq_pl_diags(const struct vbmq_pl *pl, struct vbmq_placement *p);
 
-/* assign.c: cost is rows x cols, VBMQ_ASSIGN_NEVER where not allowed; rows <= cols. -ENOENT: no complete assignment */
+/*
+ * assign.c: rows to columns that have room for several, at least cost. Rows come in classes of equal rows: class k has supply[k] of
+ * them; base[k * n_bases + base_of[c]] is what column c costs each, VBMQ_ASSIGN_NEVER where it may not go, less what its
+ * discounts say. ret_flow[k * n_cols + c]: how many of them are there. -ENOENT: not all of them have room.
+ */
 #define VBMQ_ASSIGN_NEVER ((vbmq_cost_key)1 << 126)
-int vbmq_assign(size_t n_rows, size_t n_cols, const vbmq_cost_key *cost, uint32_t *ret_col);
+
+struct vbmq_discount { /* sorted by class */
+	uint32_t class, col;
+	vbmq_cost_key less;
+};
+
+struct vbmq_assign {
+	size_t n_classes, n_cols, n_bases, n_discounts;
+	const uint32_t *supply; /* by class */
+	const uint32_t *room; /* by column */
+	const uint32_t *base_of; /* by column */
+	const vbmq_cost_key *base;
+	const struct vbmq_discount *discounts;
+};
+
+int vbmq_assign(const struct vbmq_assign *a, uint32_t *ret_flow);

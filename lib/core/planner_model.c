@@ -270,8 +270,7 @@ int vbmq_pl_init(struct vbmq_pl *pl, const struct vbmq_snapshot *snapshot, const
 		if (r < 0)
 			return vbmq_err_set(err, r, "domain '%s': out of memory", snapshot->domains[i]->name);
 	}
-	vbmq_pl_cores_init(pl);
-	return 0;
+	return vbmq_pl_cores_init(pl) < 0 ? vbmq_err_oom(err) : 0;
 }
 
 void vbmq_pl_done(struct vbmq_pl *pl)
@@ -293,4 +292,5 @@ void vbmq_pl_done(struct vbmq_pl *pl)
 		free(pl->sets[i].near);
 	free(pl->sets);
 	free(pl->fits);
+	free(pl->zone);
 }

@@ -1,394 +1,335 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
 /*
- * Which core: per priority class, from high to low, one exact min-cost assignment of the granted units to the cores that
- * are left (cost.h). Two kinds of silent rows keep the later classes feasible: units of lower classes that do not fit
- * everywhere are in the matrix at no cost, and where isolated cores let more units be granted than the budget allows
- * on others, dummy rows occupy the cores beyond the budget.
+ * Which core: one exact min-cost assignment of the granted units to the cores (assign.c). The objective is lexicographic: distance,
+ * locality and moves (cost.h) of the highest priority, the same of the next one, and so on; then fragmentation, of all. It is
+ * made one number by weights: what a level counts is more than all levels below it can add up to. As many classes of priority
+ * as fit into the number so are placed together, mostly all; what does not fit follows in another assignment, on what is left.
  *
- * Dedicated vCPUs and the I/O threads that serve them would pull each other about; so each such domain first gets a home,
- * an L3 domain that suits its memory and devices and has room, and both sides are drawn there.
+ * What is alike is put together first. Units that cost the same everywhere are a row with more than one of it; cores of the same
+ * zone and fragmentation that fit the same shapes are one column with room for many, but for those on which a thread stands that
+ * is to be placed, which is a column of its own, at a discount for that one.
+ *
+ * Two kinds of silent rows keep the later classes feasible: units of lower classes that do not fit everywhere are in the matrix at
+ * no cost, and where isolated cores let more units be granted than the budget allows on others, dummy rows occupy the cores
+ * beyond the budget.
  */
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/planner_internal.h"
-#include "util/array.h"
 
-/* What one thread has to be near to. */
-struct served {
-	struct vbmq_cpuset vcpus;
-	int32_t nodes[VBMQ_DISKS_MAX]; /* of the devices, one a disk */
-	size_t n_nodes;
+VBMQ_DEFINE_CLEANUP(struct vbmq_pl_pool *, vbmq_pl_pool_free);
+
+#define KEY_MAX ((vbmq_cost_key)1 << 120)
+
+/* One unit of the classes that are placed now. */
+struct row {
+	uint32_t unit;
+	uint32_t class; /* of rows that cost the same */
+	uint32_t rank; /* of its priority among those placed now */
+	uint32_t n_stand; /* threads that stand somewhere */
+	bool home; /* some stand on one core that is left */
+	uint64_t least_numa, least_locality; /* that it costs anywhere */
 };
 
-struct place {
-	struct vbmq_pl *pl;
-	struct served served; /* scratch, too big for the stack of a thread */
-	uint32_t *rank; /* L3 domain -> place in the order of filling up */
-	uint32_t *col_core; /* column -> core */
-	size_t n_cols;
-	struct vbmq_cpuset all; /* cores some unit may have */
-	struct vbmq_cpuset used; /* cores assigned already */
-	size_t n_rationed; /* of them not isolated */
+struct batch {
+	struct vbmq_pl_pool *p;
+	struct row *rows;
+	size_t n_rows;
+	size_t n_ranks;
+	struct vbmq_pl_zone_cost *zones; /* row, zone; less the least */
+	vbmq_cost_key *weight; /* rank: of numa, locality, moves */
+
+	uint32_t *col_of; /* core -> column, or VBMQ_PL_NONE */
+	uint32_t *base_core; /* base -> its first core */
+	uint32_t *base_of, *room; /* column */
+	uint32_t *base_col; /* base -> column of those on which nobody stands, or VBMQ_PL_NONE */
+	bool *stood_on; /* core */
+	size_t n_cols, n_bases;
+
+	uint32_t *first; /* class -> its first row, VBMQ_PL_NONE: silent */
+	uint32_t *fits; /* class; VBMQ_PL_NONE: dummies */
+	uint32_t *supply; /* class */
+	vbmq_cost_key *base;
+	struct vbmq_discount *discounts;
+	size_t n_classes, n_discounts;
 };
 
-/* --- cost ------------------------------------------------------------------------------------------------------------- */
-
-static int near_set(struct vbmq_pl *pl, uint32_t set, uint32_t core, uint32_t *ret)
+static void batch_done(struct batch *b)
 {
-	struct vbmq_pl_set *s = &pl->sets[set];
+	free(b->rows);
+	free(b->zones);
+	free(b->weight);
+	free(b->col_of);
+	free(b->stood_on);
+	free(b->first);
+	free(b->base);
+	free(b->discounts);
+}
 
-	if (!s->near) {
-		s->near = calloc(pl->host->n_cores, sizeof(*s->near));
-		if (!s->near)
+/* --- rows ------------------------------------------------------------------------------------------------------------- */
+
+/* The core inside which a thread stands, or VBMQ_PL_NONE. */
+static uint32_t core_under(const struct vbmq_pl *pl, const struct vbmq_pl_thread *t)
+{
+	int cpu = vbmq_cpuset_next(&t->now, 0);
+	uint16_t core = cpu < 0 ? VBMQ_NO_CORE : pl->host->core_of[cpu];
+
+	return core == VBMQ_NO_CORE || vbmq_pl_moves(pl, t, core) ? VBMQ_PL_NONE : core;
+}
+
+static int fill_row(struct batch *b, struct row *row, struct vbmq_pl_zone_cost *zones)
+{
+	struct vbmq_pl *pl = b->p->pl;
+	const struct vbmq_pl_unit *u = &pl->units[row->unit];
+	struct vbmq_pl_domain *d = &pl->domains[u->domain];
+
+	for (size_t i = 0; i < u->n_threads; i++) {
+		const struct vbmq_pl_thread *t = &d->threads[u->threads[i]];
+		uint32_t core = core_under(pl, t);
+
+		if (vbmq_pl_zone_costs(b->p, d, t, zones) < 0)
 			return -ENOMEM;
-		for (uint32_t c = 0; c < pl->host->n_cores; c++)
-			s->near[c] = vbmq_cost_near(pl->host, c, &s->cpus);
+		row->n_stand += !vbmq_cpuset_is_empty(&t->now);
+		if (core != VBMQ_PL_NONE && b->col_of[core] != VBMQ_PL_NONE) {
+			b->stood_on[core] = true;
+			row->home = true;
+		}
 	}
-	*ret = s->near[core];
+	row->least_numa = UINT64_MAX;
+	row->least_locality = UINT64_MAX;
+	for (size_t z = 0; z < pl->n_zones; z++) {
+		row->least_numa = zones[z].numa < row->least_numa ? zones[z].numa : row->least_numa;
+		row->least_locality = zones[z].locality < row->least_locality ? zones[z].locality : row->least_locality;
+	}
+	for (size_t z = 0; z < pl->n_zones; z++) {
+		zones[z].numa -= row->least_numa;
+		zones[z].locality -= row->least_locality;
+	}
 	return 0;
 }
 
-static void find_served(const struct vbmq_pl_domain *d, const struct vbmq_pl_thread *t, struct served *s)
+/* How much the rows of a rank can cost at most on one level. */
+static vbmq_cost_key most(const struct batch *b, uint32_t rank, unsigned level)
 {
-	s->vcpus = VBMQ_CPUSET_EMPTY;
-	s->n_nodes = 0;
-	if (t->kind != VBMQ_THREAD_IOTHREAD)
-		return;
-	for (size_t i = 0; i < d->d->n_disks; i++) {
-		const struct vbmq_disk *disk = &d->d->disks[i];
-		bool any = false;
+	const size_t n_zones = b->p->pl->n_zones;
+	vbmq_cost_key sum = 0;
 
-		for (size_t q = 0; q < disk->n_queues; q++) {
-			if (d->map[i][q] != t->id)
-				continue;
-			s->vcpus = vbmq_cpuset_or(&s->vcpus, &disk->queues[q].vcpus);
-			any = true;
+	for (size_t i = 0; i < b->n_rows; i++) {
+		uint64_t top = level == 2 ? b->rows[i].n_stand : 0;
+
+		if (b->rows[i].rank != rank)
+			continue;
+		for (size_t z = 0; z < n_zones && level < 2; z++) {
+			const struct vbmq_pl_zone_cost *c = &b->zones[i * n_zones + z];
+			uint64_t value = level == 0 ? c->numa : c->locality;
+
+			top = value > top ? value : top;
 		}
-		if (any && disk->node != VBMQ_NODE_UNKNOWN && s->n_nodes < VBMQ_DISKS_MAX)
-			s->nodes[s->n_nodes++] = disk->node;
+		sum += top;
 	}
-}
-
-static uint64_t numa(const struct vbmq_pl *pl, const struct vbmq_pl_domain *d, const struct served *s, uint32_t node)
-{
-	uint64_t sum = vbmq_cost_beyond_nearest(pl->host, node, &d->d->memory_nodes);
-
-	for (size_t i = 0; i < s->n_nodes; i++)
-		sum += vbmq_cost_beyond(pl->host, node, (uint32_t)s->nodes[i]);
 	return sum;
 }
 
-/* Adds the nearness of core i to set to sum[i]. */
-static int add_near(struct vbmq_pl *pl, uint32_t set, uint64_t *sum)
+/* Makes the rows of a class lower by lower, as long as the weights fit into the key. */
+static int set_weights(struct batch *b)
 {
-	uint32_t near;
+	_cleanup_free_ vbmq_cost_key *tops = calloc(3 * b->n_ranks, sizeof(*tops));
+	vbmq_cost_key total, below = 1;
 
-	for (uint32_t c = 0; c < pl->host->n_cores; c++) {
-		if (near_set(pl, set, c, &near) < 0)
-			return -ENOMEM;
-		sum[c] += near;
-	}
-	return 0;
-}
-
-static int locality(struct vbmq_pl *pl, struct vbmq_pl_domain *d, const struct vbmq_pl_thread *t,
-		    const struct served *s, uint64_t *sum)
-{
-	if (t->kind == VBMQ_THREAD_VCPU)
-		return d->home != VBMQ_PL_NONE ? add_near(pl, d->home, sum) : 0;
-	for (int v = vbmq_cpuset_next(&s->vcpus, 0); v >= 0; v = vbmq_cpuset_next(&s->vcpus, (unsigned)v + 1)) {
-		const struct vbmq_pl_thread *vcpu = vbmq_pl_find(d, VBMQ_THREAD_VCPU, (uint32_t)v);
-		uint32_t set;
-
-		if (!vcpu)
-			continue;
-		set = vcpu->unit != VBMQ_PL_NONE && d->home != VBMQ_PL_NONE ? d->home : vcpu->stands;
-		if (add_near(pl, set, sum) < 0)
-			return -ENOMEM;
-	}
-	return 0;
-}
-
-static uint64_t fragment(const struct place *p, uint32_t core)
-{
-	const struct vbmq_host *h = p->pl->host;
-	bool spares = !vbmq_cpuset_is_empty(&p->pl->isolated) && !vbmq_cpuset_has(&p->pl->isolated, core);
-	int boot = vbmq_cpuset_next(&h->usable, 0);
-	uint32_t slower = 0;
-	int32_t kind = h->cores[core].kind;
-
-	if (kind >= 0) {
-		int32_t fastest = kind;
-
-		for (size_t c = 0; c < h->n_cores; c++)
-			if (h->cores[c].kind > fastest)
-				fastest = h->cores[c].kind;
-		slower = (uint32_t)(fastest - kind);
-	}
-	return vbmq_cost_fragment(spares, slower, vbmq_cpuset_has(&h->cores[core].cpus, (unsigned)boot),
-				  p->rank[h->cores[core].l3]);
-}
-
-static bool moves(const struct vbmq_pl *pl, const struct vbmq_pl_thread *t, uint32_t core)
-{
-	return !vbmq_cpuset_is_empty(&t->now) && !vbmq_cpuset_is_subset(&t->now, &pl->host->cores[core].cpus);
-}
-
-/* Costs of one thread on every core, added to sum[core]. */
-static int thread_costs(struct place *p, struct vbmq_pl_domain *d, const struct vbmq_pl_thread *t,
-			struct vbmq_cost *sum)
-{
-	const struct vbmq_host *h = p->pl->host;
-	_cleanup_free_ uint64_t *near = calloc(h->n_cores, sizeof(*near));
-	_cleanup_free_ uint64_t *far = calloc(h->n_nodes, sizeof(*far));
-
-	if (!near || !far)
+	b->weight = calloc(3 * b->n_ranks, sizeof(*b->weight));
+	if (!tops || !b->weight)
 		return -ENOMEM;
-	find_served(d, t, &p->served);
-	if (locality(p->pl, d, t, &p->served, near) < 0)
-		return -ENOMEM;
-	for (uint32_t n = 0; n < h->n_nodes; n++)
-		far[n] = numa(p->pl, d, &p->served, n);
-	for (size_t i = 0; i < p->n_cols; i++) {
-		uint32_t c = p->col_core[i];
-		struct vbmq_cost cost = {
-			.numa = far[h->cores[c].node],
-			.locality = near[c],
-			.moves = moves(p->pl, t, c),
-			.fragment = fragment(p, c),
-		};
-
-		sum[c] = vbmq_cost_add(&sum[c], &cost);
-	}
-	return 0;
-}
-
-/* --- the order in which L3 domains are filled up ---------------------------------------------------------------------- */
-
-struct l3_rank {
-	bool whole; /* nobody has anything there yet: last */
-	size_t free;
-	uint32_t l3;
-};
-
-static int by_rank(const void *a, const void *b)
-{
-	const struct l3_rank *x = a, *y = b;
-
-	if (x->whole != y->whole)
-		return x->whole ? 1 : -1;
-	if (x->free != y->free)
-		return x->free < y->free ? -1 : 1;
-	return x->l3 < y->l3 ? -1 : x->l3 > y->l3;
-}
-
-static int rank_l3s(struct place *p)
-{
-	const struct vbmq_host *h = p->pl->host;
-	_cleanup_free_ struct l3_rank *ranks = calloc(h->n_l3s, sizeof(*ranks));
-	unsigned boot = (unsigned)vbmq_cpuset_next(&h->usable, 0);
-
-	if (!ranks)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < h->n_l3s; i++)
-		ranks[i] = (struct l3_rank){ .whole = !vbmq_cpuset_has(&h->l3s[i].cpus, boot), .l3 = i };
-	for (unsigned c = 0; c < h->n_cores; c++) {
-		struct l3_rank *r = &ranks[h->cores[c].l3];
-
-		if (vbmq_cpuset_has(&p->used, c))
-			r->whole = false;
-		else if (vbmq_cpuset_has(&p->all, c))
-			r->free++;
-	}
-	qsort(ranks, h->n_l3s, sizeof(*ranks), by_rank);
-	for (uint32_t i = 0; i < h->n_l3s; i++)
-		p->rank[ranks[i].l3] = i < 4095 ? i : 4095;
-	return 0;
-}
-
-/* --- homes ------------------------------------------------------------------------------------------------------------ */
-
-struct home {
-	uint64_t numa;
-	size_t in_l3, in_node; /* of the cores it needs, how many it would find */
-	size_t stand; /* threads of it that stand there */
-};
-
-static bool better_home(const struct home *a, const struct home *b)
-{
-	if (a->numa != b->numa)
-		return a->numa < b->numa;
-	if (a->in_l3 != b->in_l3)
-		return a->in_l3 > b->in_l3;
-	if (a->in_node != b->in_node)
-		return a->in_node > b->in_node;
-	return a->stand > b->stand;
-}
-
-static size_t least(size_t a, size_t b)
-{
-	return a < b ? a : b;
-}
-
-/* free[l3]: cores not claimed yet; the home takes what it needs, then the neighbours of its node. */
-static int choose_home(struct place *p, struct vbmq_pl_domain *d, size_t *free_cores)
-{
-	const struct vbmq_host *h = p->pl->host;
-	size_t need = d->n_vcpus + d->n_units;
-	struct home best = { .numa = UINT64_MAX };
-	uint32_t chosen = 0;
-
-	p->served.n_nodes = 0;
-	for (size_t i = 0; i < d->d->n_disks && i < VBMQ_DISKS_MAX; i++)
-		if (d->d->disks[i].node != VBMQ_NODE_UNKNOWN)
-			p->served.nodes[p->served.n_nodes++] = d->d->disks[i].node;
-	for (uint32_t l = 0; l < h->n_l3s; l++) {
-		struct home home = { .in_l3 = least(free_cores[l], need) };
-
-		if (free_cores[l] == 0)
-			continue;
-		home.numa = numa(p->pl, d, &p->served, h->l3s[l].node);
-		for (uint32_t o = 0; o < h->n_l3s; o++)
-			if (h->l3s[o].node == h->l3s[l].node)
-				home.in_node += free_cores[o];
-		home.in_node = least(home.in_node, need);
-		for (size_t t = 0; t < d->n_threads; t++)
-			if (vbmq_pl_stands_alone(p->pl, &d->threads[t]) &&
-			    vbmq_cpuset_is_subset(&d->threads[t].now, &h->l3s[l].cpus))
-				home.stand++;
-		if (best.numa == UINT64_MAX || better_home(&home, &best)) {
-			best = home;
-			chosen = l;
+	for (size_t c = 0; c < b->p->pl->host->n_cores; c++)
+		if (b->col_of[c] != VBMQ_PL_NONE && (vbmq_cost_key)b->p->fragment[c] > below)
+			below = (vbmq_cost_key)b->p->fragment[c];
+	below = below * (vbmq_cost_key)b->n_rows + 1;
+	total = below;
+	for (size_t i = 0; i < 3 * b->n_ranks; i++) {
+		tops[i] = most(b, (uint32_t)(i / 3), i % 3) + 1;
+		if (i >= 3 && total > KEY_MAX / tops[i]) { /* the highest class fits in any case */
+			b->n_ranks = i / 3;
+			break;
 		}
+		total *= tops[i];
 	}
-	if (best.numa == UINT64_MAX)
-		return 0;
-	for (uint32_t l = chosen, o = 0; need && o <= h->n_l3s; l = o++) {
-		size_t n = l < h->n_l3s && h->l3s[l].node == h->l3s[chosen].node ? least(free_cores[l], need) : 0;
-
-		if (n)
-			free_cores[l] -= n;
-		need -= n;
+	while (b->n_rows && b->rows[b->n_rows - 1].rank >= b->n_ranks)
+		b->n_rows--;
+	for (size_t i = 3 * b->n_ranks; i-- > 0;) {
+		b->weight[i] = below;
+		below *= tops[i];
 	}
-	return vbmq_pl_set(p->pl, &h->l3s[chosen].cpus, &d->home);
+	return 0;
 }
 
-/* In the order in which they were granted: those who stand come before newcomers. */
-static int choose_homes(struct place *p)
+static vbmq_cost_key key_of(const struct batch *b, size_t row, uint32_t core)
 {
-	const struct vbmq_host *h = p->pl->host;
-	_cleanup_free_ size_t *free_cores = calloc(h->n_l3s, sizeof(*free_cores));
-	uint32_t last = VBMQ_PL_NONE;
+	const struct vbmq_pl_zone_cost *z = &b->zones[row * b->p->pl->n_zones + b->p->pl->zone[core]];
+	const vbmq_cost_key *w = &b->weight[3 * b->rows[row].rank];
 
-	if (!free_cores)
-		return -ENOMEM;
-	for (int c = vbmq_cpuset_next(&p->all, 0); c >= 0; c = vbmq_cpuset_next(&p->all, (unsigned)c + 1))
-		free_cores[h->cores[c].l3]++;
-	for (size_t u = 0; u < p->pl->n_units; u++) {
-		const struct vbmq_pl_unit *unit = &p->pl->units[u];
-		struct vbmq_pl_domain *d = &p->pl->domains[unit->domain];
+	return (vbmq_cost_key)z->numa * w[0] + (vbmq_cost_key)z->locality * w[1] +
+	       (vbmq_cost_key)b->rows[row].n_stand * w[2] + (vbmq_cost_key)b->p->fragment[core];
+}
 
-		if (!d->vcpus_got || d->home != VBMQ_PL_NONE || unit->domain == last ||
-		    d->threads[unit->threads[0]].kind != VBMQ_THREAD_VCPU)
+/* --- columns ---------------------------------------------------------------------------------------------------------- */
+
+static bool alike(const struct batch *b, uint32_t x, uint32_t y)
+{
+	const struct vbmq_pl *pl = b->p->pl;
+
+	if (pl->zone[x] != pl->zone[y] || b->p->fragment[x] != b->p->fragment[y] ||
+	    vbmq_cpuset_has(&pl->isolated, x) != vbmq_cpuset_has(&pl->isolated, y))
+		return false;
+	for (size_t i = 0; i < pl->n_fits; i++)
+		if (pl->fits[i].n_units &&
+		    vbmq_cpuset_has(&pl->fits[i].cores, x) != vbmq_cpuset_has(&pl->fits[i].cores, y))
+			return false;
+	return true;
+}
+
+static void make_columns(struct batch *b)
+{
+	for (uint32_t c = 0; c < b->p->pl->host->n_cores; c++) {
+		size_t base = b->n_bases;
+
+		if (b->col_of[c] == VBMQ_PL_NONE)
 			continue;
-		last = unit->domain;
-		if (choose_home(p, d, free_cores) < 0)
-			return -ENOMEM;
+		while (base > 0 && !alike(b, b->base_core[base - 1], c))
+			base--;
+		if (base == 0) {
+			b->base_core[b->n_bases] = c;
+			b->base_col[b->n_bases] = VBMQ_PL_NONE;
+			base = ++b->n_bases;
+		}
+		base--;
+		if (!b->stood_on[c] && b->base_col[base] != VBMQ_PL_NONE) {
+			b->col_of[c] = b->base_col[base];
+		} else {
+			if (!b->stood_on[c])
+				b->base_col[base] = (uint32_t)b->n_cols;
+			b->base_of[b->n_cols] = (uint32_t)base;
+			b->room[b->n_cols] = 0;
+			b->col_of[c] = (uint32_t)b->n_cols++;
+		}
+		b->room[b->col_of[c]]++;
+	}
+}
+
+/* --- classes of rows -------------------------------------------------------------------------------------------------- */
+
+static bool same_row(const struct batch *b, size_t i, size_t j)
+{
+	const struct vbmq_pl *pl = b->p->pl;
+	const struct row *x = &b->rows[i], *y = &b->rows[j];
+
+	return x->rank == y->rank && x->n_stand == y->n_stand && !x->home && !y->home &&
+	       pl->units[x->unit].fits == pl->units[y->unit].fits &&
+	       memcmp(&b->zones[i * pl->n_zones], &b->zones[j * pl->n_zones], pl->n_zones * sizeof(*b->zones)) == 0;
+}
+
+static void make_classes(struct batch *b)
+{
+	const struct vbmq_pl *pl = b->p->pl;
+
+	for (size_t i = 0; i < b->n_rows; i++) {
+		size_t k = b->rows[i].home ? 0 : b->n_classes;
+
+		while (k > 0 && !same_row(b, b->first[k - 1], i))
+			k--;
+		if (k == 0) {
+			b->first[b->n_classes] = (uint32_t)i;
+			b->fits[b->n_classes] = pl->units[b->rows[i].unit].fits;
+			b->supply[b->n_classes] = 0;
+			k = ++b->n_classes;
+		}
+		b->rows[i].class = (uint32_t)(k - 1);
+		b->supply[k - 1]++;
+	}
+}
+
+static void add_silent(struct batch *b, uint32_t fits, size_t n)
+{
+	for (size_t k = 0; k < b->n_classes; k++)
+		if (b->first[k] == VBMQ_PL_NONE && b->fits[k] == fits) {
+			b->supply[k] += (uint32_t)n;
+			return;
+		}
+	b->first[b->n_classes] = VBMQ_PL_NONE;
+	b->fits[b->n_classes] = fits;
+	b->supply[b->n_classes++] = (uint32_t)n;
+}
+
+/* Cores that are not isolated and must stay free although columns: only if the rows left could overrun the budget. */
+static size_t count_dummies(const struct batch *b, size_t n_left)
+{
+	const struct vbmq_pl *pl = b->p->pl;
+	size_t left = pl->budget - b->p->n_rationed, n = 0;
+
+	if (n_left <= left)
+		return 0;
+	for (uint32_t c = 0; c < pl->host->n_cores; c++)
+		n += b->col_of[c] != VBMQ_PL_NONE && !vbmq_cpuset_has(&pl->isolated, c);
+	return n > left ? n - left : 0;
+}
+
+static int make_matrix(struct batch *b)
+{
+	const struct vbmq_pl *pl = b->p->pl;
+
+	b->base = calloc(b->n_classes * b->n_bases + 1, sizeof(*b->base));
+	if (!b->base)
+		return -ENOMEM;
+	for (size_t k = 0; k < b->n_classes; k++)
+		for (size_t i = 0; i < b->n_bases; i++) {
+			uint32_t core = b->base_core[i];
+			bool may = b->fits[k] == VBMQ_PL_NONE ? !vbmq_cpuset_has(&pl->isolated, core)
+							      : vbmq_cpuset_has(&pl->fits[b->fits[k]].cores, core);
+
+			if (!may)
+				b->base[k * b->n_bases + i] = VBMQ_ASSIGN_NEVER;
+			else if (b->first[k] != VBMQ_PL_NONE)
+				b->base[k * b->n_bases + i] = key_of(b, b->first[k], core);
+		}
+	return 0;
+}
+
+/* Rows with a home are classes of their own, in the order of the rows: so these are sorted, as classes are made in that order. */
+static int make_discounts(struct batch *b)
+{
+	const struct vbmq_pl *pl = b->p->pl;
+	size_t n = 0;
+
+	for (size_t i = 0; i < b->n_rows; i++)
+		n += b->rows[i].home ? pl->units[b->rows[i].unit].n_threads : 0;
+	b->discounts = calloc(n + 1, sizeof(*b->discounts));
+	if (!b->discounts)
+		return -ENOMEM;
+	for (size_t i = 0; i < b->n_rows; i++) {
+		const struct vbmq_pl_unit *u = &pl->units[b->rows[i].unit];
+		size_t first = b->n_discounts;
+
+		for (size_t t = 0; t < u->n_threads && b->rows[i].home; t++) {
+			uint32_t core = core_under(pl, &pl->domains[u->domain].threads[u->threads[t]]);
+			uint32_t col = core == VBMQ_PL_NONE ? VBMQ_PL_NONE : b->col_of[core];
+			size_t at = first;
+
+			if (col == VBMQ_PL_NONE)
+				continue;
+			while (at < b->n_discounts && b->discounts[at].col != col)
+				at++;
+			b->discounts[at].class = b->rows[i].class;
+			b->discounts[at].col = col;
+			b->discounts[at].less += b->weight[3 * b->rows[i].rank + 2];
+			b->n_discounts += at == b->n_discounts;
+		}
 	}
 	return 0;
 }
 
 /* --- assignment ------------------------------------------------------------------------------------------------------- */
-
-static bool fits_everywhere(const struct place *p, const struct vbmq_pl_unit *u)
-{
-	return vbmq_cpuset_is_subset(&p->all, &p->pl->fits[u->fits].cores);
-}
-
-/* Row of one unit: real costs for its own class, nothing for a lower one. */
-static int fill_row(struct place *p, const struct vbmq_pl_unit *u, bool real, struct vbmq_cost *costs,
-		    vbmq_cost_key *row)
-{
-	struct vbmq_pl_domain *d = &p->pl->domains[u->domain];
-
-	for (size_t i = 0; i < p->n_cols; i++)
-		costs[p->col_core[i]] = (struct vbmq_cost){ 0 };
-	for (size_t t = 0; t < u->n_threads && real; t++)
-		if (thread_costs(p, d, &d->threads[u->threads[t]], costs) < 0)
-			return -ENOMEM;
-	for (size_t i = 0; i < p->n_cols; i++) {
-		uint32_t c = p->col_core[i];
-
-		row[i] =
-			vbmq_cpuset_has(&p->pl->fits[u->fits].cores, c) ? vbmq_cost_pack(&costs[c]) : VBMQ_ASSIGN_NEVER;
-	}
-	return 0;
-}
-
-static void free_columns(struct place *p)
-{
-	p->n_cols = 0;
-	for (int c = vbmq_cpuset_next(&p->all, 0); c >= 0; c = vbmq_cpuset_next(&p->all, (unsigned)c + 1))
-		if (!vbmq_cpuset_has(&p->used, (unsigned)c))
-			p->col_core[p->n_cols++] = (uint32_t)c;
-}
-
-/* Cores that are not isolated and must stay free although columns: only if the rows left could overrun the budget. */
-static size_t count_dummies(const struct place *p, size_t n_left)
-{
-	size_t left = p->pl->budget - p->n_rationed, n = 0;
-
-	if (n_left <= left)
-		return 0;
-	for (size_t i = 0; i < p->n_cols; i++)
-		n += !vbmq_cpuset_has(&p->pl->isolated, p->col_core[i]);
-	return n > left ? n - left : 0;
-}
-
-static int assign_class(struct place *p, int32_t priority, const uint32_t *order, size_t n_order, size_t n_left)
-{
-	struct vbmq_pl *pl = p->pl;
-	_cleanup_free_ vbmq_cost_key *matrix = NULL;
-	_cleanup_free_ struct vbmq_cost *costs = calloc(pl->host->n_cores, sizeof(*costs));
-	_cleanup_free_ uint32_t *rows = calloc(n_order + 1, sizeof(*rows)), *cols = NULL;
-	size_t n = 0, n_own = 0, n_dummies;
-	int r;
-
-	free_columns(p);
-	n_dummies = count_dummies(p, n_left);
-	cols = calloc(n_order + n_dummies + 1, sizeof(*cols));
-	if (!costs || !rows || !cols || rank_l3s(p) < 0)
-		return -ENOMEM;
-	for (size_t i = 0; i < n_order; i++)
-		if (pl->units[order[i]].priority == priority)
-			rows[n_own++] = order[i];
-	n = n_own;
-	for (size_t i = 0; i < n_order; i++)
-		if (pl->units[order[i]].priority < priority && !fits_everywhere(p, &pl->units[order[i]]))
-			rows[n++] = order[i];
-	matrix = calloc((n + n_dummies) * p->n_cols + 1, sizeof(*matrix));
-	if (!matrix)
-		return -ENOMEM;
-	for (size_t i = 0; i < n; i++)
-		if (fill_row(p, &pl->units[rows[i]], i < n_own, costs, matrix + i * p->n_cols) < 0)
-			return -ENOMEM;
-	for (size_t i = n; i < n + n_dummies; i++)
-		for (size_t c = 0; c < p->n_cols; c++)
-			if (vbmq_cpuset_has(&pl->isolated, p->col_core[c]))
-				matrix[i * p->n_cols + c] = VBMQ_ASSIGN_NEVER;
-	r = vbmq_assign(n + n_dummies, p->n_cols, matrix, cols);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < n_own; i++) {
-		pl->units[rows[i]].core = p->col_core[cols[i]];
-		vbmq_cpuset_add(&p->used, p->col_core[cols[i]]);
-		p->n_rationed += !vbmq_cpuset_has(&pl->isolated, p->col_core[cols[i]]);
-	}
-	return 0;
-}
 
 struct unit_key {
 	int32_t priority;
@@ -408,62 +349,131 @@ static int by_unit(const void *a, const void *b)
 	return x->first < y->first ? -1 : x->first > y->first;
 }
 
-static int assign_all(struct place *p)
+static int batch_alloc(struct batch *b, size_t n_left)
+{
+	const struct vbmq_pl *pl = b->p->pl;
+	size_t n_cores = pl->host->n_cores, n_classes = n_left + pl->n_fits + 2;
+
+	b->rows = calloc(n_left + 1, sizeof(*b->rows));
+	b->zones = calloc(n_left * pl->n_zones + 1, sizeof(*b->zones));
+	b->col_of = calloc(5 * n_cores, sizeof(*b->col_of));
+	b->stood_on = calloc(n_cores, sizeof(*b->stood_on));
+	b->first = calloc(3 * n_classes, sizeof(*b->first));
+	if (!b->rows || !b->zones || !b->col_of || !b->stood_on || !b->first)
+		return -ENOMEM;
+	b->base_core = b->col_of + n_cores;
+	b->base_of = b->col_of + 2 * n_cores;
+	b->room = b->col_of + 3 * n_cores;
+	b->base_col = b->col_of + 4 * n_cores;
+	b->fits = b->first + n_classes;
+	b->supply = b->first + 2 * n_classes;
+	for (uint32_t c = 0; c < n_cores; c++)
+		b->col_of[c] = vbmq_cpuset_has(&b->p->all, c) && !vbmq_cpuset_has(&b->p->used, c) ? 0 : VBMQ_PL_NONE;
+	return 0;
+}
+
+/* Each row gets the next core of the lowest column where its class has somebody to place. */
+static void take_cores(struct batch *b, uint32_t *flow, uint32_t *next)
+{
+	struct vbmq_pl *pl = b->p->pl;
+
+	memset(next, 0, b->n_cols * sizeof(*next));
+	for (size_t i = 0; i < b->n_rows; i++) {
+		uint32_t *mine = flow + (size_t)b->rows[i].class * b->n_cols, col = 0, core;
+
+		while (mine[col] == 0)
+			col++;
+		mine[col]--;
+		for (core = next[col]; b->col_of[core] != col; core++)
+			continue;
+		next[col] = core + 1;
+		pl->units[b->rows[i].unit].core = core;
+		vbmq_cpuset_add(&b->p->used, core);
+		b->p->n_rationed += !vbmq_cpuset_has(&pl->isolated, core);
+	}
+}
+
+static int solve(struct batch *b)
+{
+	struct vbmq_assign a = {
+		.n_classes = b->n_classes,
+		.n_cols = b->n_cols,
+		.n_bases = b->n_bases,
+		.n_discounts = b->n_discounts,
+		.supply = b->supply,
+		.room = b->room,
+		.base_of = b->base_of,
+		.base = b->base,
+		.discounts = b->discounts,
+	};
+	_cleanup_free_ uint32_t *flow = calloc(b->n_classes * b->n_cols + b->n_cols + 1, sizeof(*flow));
+	int r;
+
+	if (!flow)
+		return -ENOMEM;
+	r = vbmq_assign(&a, flow);
+	if (r == 0)
+		take_cores(b, flow, flow + b->n_classes * b->n_cols);
+	return r;
+}
+
+/* Places the first units of those left, class by class of priority; how many. */
+static int place_batch(struct vbmq_pl_pool *p, const struct unit_key *left, size_t n_left, size_t *ret_n)
+{
+	_cleanup_(batch_done) struct batch b = { .p = p };
+	struct vbmq_pl *pl = p->pl;
+	size_t n_dummies;
+
+	if (batch_alloc(&b, n_left) < 0 || vbmq_pl_pool_rank(p) < 0)
+		return -ENOMEM;
+	for (size_t i = 0; i < n_left; i++) {
+		b.n_ranks += i == 0 || left[i].priority != left[i - 1].priority;
+		b.rows[i] = (struct row){ .unit = left[i].unit, .rank = (uint32_t)b.n_ranks - 1 };
+		if (fill_row(&b, &b.rows[i], b.zones + i * pl->n_zones) < 0)
+			return -ENOMEM;
+	}
+	b.n_rows = n_left;
+	if (set_weights(&b) < 0)
+		return -ENOMEM;
+	make_columns(&b);
+	make_classes(&b);
+	for (size_t i = b.n_rows; i < n_left; i++)
+		if (!vbmq_cpuset_is_subset(&p->all, &pl->fits[pl->units[left[i].unit].fits].cores))
+			add_silent(&b, pl->units[left[i].unit].fits, 1);
+	n_dummies = count_dummies(&b, n_left);
+	if (n_dummies)
+		add_silent(&b, VBMQ_PL_NONE, n_dummies);
+	if (make_matrix(&b) < 0 || make_discounts(&b) < 0)
+		return -ENOMEM;
+	*ret_n = b.n_rows;
+	return solve(&b);
+}
+
+static int assign_all(struct vbmq_pl_pool *p)
 {
 	struct vbmq_pl *pl = p->pl;
 	_cleanup_free_ struct unit_key *keys = calloc(pl->n_units + 1, sizeof(*keys));
-	_cleanup_free_ uint32_t *order = calloc(pl->n_units + 1, sizeof(*order));
-	int r;
 
-	if (!keys || !order)
+	if (!keys)
 		return -ENOMEM;
 	for (uint32_t u = 0; u < pl->n_units; u++)
 		keys[u] = (struct unit_key){ pl->units[u].priority, pl->units[u].domain, pl->units[u].threads[0], u };
 	qsort(keys, pl->n_units, sizeof(*keys), by_unit);
-	for (size_t i = 0; i < pl->n_units; i++)
-		order[i] = keys[i].unit;
-	for (size_t i = 0; i < pl->n_units; i++) {
-		if (i && keys[i].priority == keys[i - 1].priority)
-			continue;
-		r = assign_class(p, keys[i].priority, order, pl->n_units, pl->n_units - i);
+	for (size_t i = 0, n = 0; i < pl->n_units; i += n) {
+		int r = place_batch(p, keys + i, pl->n_units - i, &n);
+
 		if (r < 0)
 			return r;
 	}
 	return 0;
 }
 
-static int place_init(struct place *p, struct vbmq_pl *pl)
-{
-	*p = (struct place){ .pl = pl };
-	p->rank = calloc(pl->host->n_l3s, sizeof(*p->rank));
-	p->col_core = calloc(pl->host->n_cores, sizeof(*p->col_core));
-	if (!p->rank || !p->col_core)
-		return -ENOMEM;
-	for (size_t u = 0; u < pl->n_units; u++)
-		p->all = vbmq_cpuset_or(&p->all, &pl->fits[pl->units[u].fits].cores);
-	p->all = vbmq_cpuset_andnot(&p->all, &pl->kept);
-	return 0;
-}
-
-static struct place *place_free(struct place *p)
-{
-	if (p) {
-		free(p->rank);
-		free(p->col_core);
-	}
-	free(p);
-	return NULL;
-}
-VBMQ_DEFINE_CLEANUP(struct place *, place_free);
-
-/* --- all together ---------------------------------------------------------------------------------------------------- */
-
 int vbmq_pl_place(struct vbmq_pl *pl)
 {
-	_cleanup_(place_freep) struct place *p = calloc(1, sizeof(*p));
+	_cleanup_(vbmq_pl_pool_freep) struct vbmq_pl_pool *p = vbmq_pl_pool_new(pl);
 	int r;
 
-	if (!p || place_init(p, pl) < 0 || choose_homes(p) < 0)
+	if (!p || vbmq_pl_choose_homes(p) < 0)
 		return -ENOMEM;
 	r = assign_all(p);
 	if (r < 0)
@@ -473,105 +483,5 @@ int vbmq_pl_place(struct vbmq_pl *pl)
 		vbmq_pl_place_unit(pl, &pl->units[u]);
 	pl->dedicated = vbmq_cpuset_and(&pl->dedicated, &pl->host->usable);
 	pl->shared = vbmq_cpuset_andnot(&pl->base, &pl->dedicated);
-	return 0;
-}
-
-/* --- why -------------------------------------------------------------------------------------------------------------- */
-
-/* To each of its vCPUs the nearest CPU where that may run; the worst of these. */
-static enum vbmq_nearness worst_nearness(const struct place *p, struct vbmq_pl_domain *d, uint32_t core)
-{
-	const struct vbmq_cpuset *vcpus = &p->served.vcpus;
-	enum vbmq_nearness worst = VBMQ_NEAR_CORE;
-	unsigned here = (unsigned)vbmq_cpuset_next(&p->pl->host->cores[core].cpus, 0);
-
-	for (int v = vbmq_cpuset_next(vcpus, 0); v >= 0; v = vbmq_cpuset_next(vcpus, (unsigned)v + 1)) {
-		const struct vbmq_pl_thread *vcpu = vbmq_pl_find(d, VBMQ_THREAD_VCPU, (uint32_t)v);
-		enum vbmq_nearness best = VBMQ_NEAR_REMOTE;
-
-		if (!vcpu)
-			continue;
-		for (int c = vbmq_cpuset_next(&vcpu->cpus, 0); c >= 0 && best > VBMQ_NEAR_CORE;
-		     c = vbmq_cpuset_next(&vcpu->cpus, (unsigned)c + 1)) {
-			enum vbmq_nearness near = vbmq_host_nearness(p->pl->host, here, (unsigned)c);
-
-			if (near < best)
-				best = near;
-		}
-		if (best > worst)
-			worst = best;
-	}
-	return worst;
-}
-
-static void explain_distances(const struct place *p, const struct vbmq_pl_domain *d, uint32_t node,
-			      struct vbmq_why *why)
-{
-	const struct vbmq_host *h = p->pl->host;
-
-	for (size_t i = 0; i < p->served.n_nodes; i++) {
-		uint32_t far = VBMQ_DISTANCE_LOCAL + vbmq_cost_beyond(h, node, (uint32_t)p->served.nodes[i]);
-
-		if (far > why->from_device)
-			why->from_device = far;
-	}
-	if (!vbmq_cpuset_is_empty(&d->d->memory_nodes))
-		why->from_memory = VBMQ_DISTANCE_LOCAL + vbmq_cost_beyond_nearest(h, node, &d->d->memory_nodes);
-}
-
-static int explain_thread(struct place *p, const struct vbmq_pl_unit *u, struct vbmq_pl_thread *t,
-			  struct vbmq_cost *costs)
-{
-	struct vbmq_pl *pl = p->pl;
-	struct vbmq_pl_domain *d = &pl->domains[u->domain];
-	bool rationed = !vbmq_cpuset_has(&pl->isolated, u->core);
-	uint32_t next = VBMQ_PL_NONE;
-
-	for (size_t c = 0; c < pl->host->n_cores; c++)
-		costs[c] = (struct vbmq_cost){ 0 };
-	if (thread_costs(p, d, t, costs) < 0)
-		return -ENOMEM;
-	t->why = (struct vbmq_why){ .known = true, .cost = costs[u->core] };
-	t->why.nearness = worst_nearness(p, d, u->core);
-	explain_distances(p, d, pl->host->cores[u->core].node, &t->why);
-	for (size_t i = 0; i < p->n_cols; i++) {
-		uint32_t c = p->col_core[i];
-		bool in_budget = vbmq_cpuset_has(&pl->isolated, c) || rationed || p->n_rationed < pl->budget;
-
-		if (!vbmq_cpuset_has(&p->used, c) && vbmq_cpuset_has(&pl->fits[u->fits].cores, c) && in_budget &&
-		    (next == VBMQ_PL_NONE || vbmq_cost_compare(&costs[c], &costs[next]) < 0))
-			next = c;
-	}
-	if (next != VBMQ_PL_NONE) {
-		struct vbmq_cpuset avail = vbmq_pl_avail(pl, next, u->part, u->leash);
-
-		t->why.has_next = true;
-		t->why.next_cpus = vbmq_cpuset_of((unsigned)vbmq_cpuset_next(&avail, 0));
-		t->why.next_cost = costs[next];
-	}
-	return 0;
-}
-
-int vbmq_pl_explain(struct vbmq_pl *pl)
-{
-	_cleanup_(place_freep) struct place *p = calloc(1, sizeof(*p));
-	_cleanup_free_ struct vbmq_cost *costs = calloc(pl->host->n_cores, sizeof(*costs));
-
-	if (!p || !costs || place_init(p, pl) < 0)
-		return -ENOMEM;
-	free_columns(p); /* all of them, for nothing is used yet */
-	for (size_t u = 0; u < pl->n_units; u++) {
-		vbmq_cpuset_add(&p->used, pl->units[u].core);
-		p->n_rationed += !vbmq_cpuset_has(&pl->isolated, pl->units[u].core);
-	}
-	if (rank_l3s(p) < 0)
-		return -ENOMEM;
-	for (size_t u = 0; u < pl->n_units; u++) {
-		struct vbmq_pl_unit *unit = &pl->units[u];
-
-		for (size_t i = 0; i < unit->n_threads; i++)
-			if (explain_thread(p, unit, &pl->domains[unit->domain].threads[unit->threads[i]], costs) < 0)
-				return -ENOMEM;
-	}
 	return 0;
 }

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * Dedicated vCPUs and the I/O threads that serve them would pull each other about; so each such domain first gets a home, an L3
+ * domain that suits its memory and devices and has room, and both sides are drawn there.
+ */
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "core/planner_internal.h"
+
+struct home {
+	uint64_t numa;
+	size_t in_l3, in_node; /* of the cores it needs, how many it would find */
+	size_t stand; /* threads of it that stand there */
+};
+
+static bool better_home(const struct home *a, const struct home *b)
+{
+	if (a->numa != b->numa)
+		return a->numa < b->numa;
+	if (a->in_l3 != b->in_l3)
+		return a->in_l3 > b->in_l3;
+	if (a->in_node != b->in_node)
+		return a->in_node > b->in_node;
+	return a->stand > b->stand;
+}
+
+static size_t least(size_t a, size_t b)
+{
+	return a < b ? a : b;
+}
+
+/* free[l3]: cores not claimed yet; the home takes what it needs, then the neighbours of its node. */
+static int choose_home(struct vbmq_pl_pool *p, struct vbmq_pl_domain *d, size_t *free_cores)
+{
+	const struct vbmq_host *h = p->pl->host;
+	size_t need = d->n_vcpus + d->n_units;
+	struct home best = { .numa = UINT64_MAX };
+	uint32_t chosen = 0;
+
+	p->served.n_nodes = 0;
+	for (size_t i = 0; i < d->d->n_disks && i < VBMQ_DISKS_MAX; i++)
+		if (d->d->disks[i].node != VBMQ_NODE_UNKNOWN)
+			p->served.nodes[p->served.n_nodes++] = d->d->disks[i].node;
+	for (uint32_t l = 0; l < h->n_l3s; l++) {
+		struct home home = { .in_l3 = least(free_cores[l], need) };
+
+		if (free_cores[l] == 0)
+			continue;
+		home.numa = vbmq_pl_numa(p->pl, d, &p->served, h->l3s[l].node);
+		for (uint32_t o = 0; o < h->n_l3s; o++)
+			if (h->l3s[o].node == h->l3s[l].node)
+				home.in_node += free_cores[o];
+		home.in_node = least(home.in_node, need);
+		for (size_t t = 0; t < d->n_threads; t++)
+			if (vbmq_pl_stands_alone(p->pl, &d->threads[t]) &&
+			    vbmq_cpuset_is_subset(&d->threads[t].now, &h->l3s[l].cpus))
+				home.stand++;
+		if (best.numa == UINT64_MAX || better_home(&home, &best)) {
+			best = home;
+			chosen = l;
+		}
+	}
+	if (best.numa == UINT64_MAX)
+		return 0;
+	for (uint32_t l = chosen, o = 0; need && o <= h->n_l3s; l = o++) {
+		size_t n = l < h->n_l3s && h->l3s[l].node == h->l3s[chosen].node ? least(free_cores[l], need) : 0;
+
+		if (n)
+			free_cores[l] -= n;
+		need -= n;
+	}
+	return vbmq_pl_set(p->pl, &h->l3s[chosen].cpus, &d->home);
+}
+
+/* In the order in which they were granted: those who stand come before newcomers. */
+int vbmq_pl_choose_homes(struct vbmq_pl_pool *p)
+{
+	const struct vbmq_host *h = p->pl->host;
+	_cleanup_free_ size_t *free_cores = calloc(h->n_l3s, sizeof(*free_cores));
+	uint32_t last = VBMQ_PL_NONE;
+
+	if (!free_cores)
+		return -ENOMEM;
+	for (int c = vbmq_cpuset_next(&p->all, 0); c >= 0; c = vbmq_cpuset_next(&p->all, (unsigned)c + 1))
+		free_cores[h->cores[c].l3]++;
+	for (size_t u = 0; u < p->pl->n_units; u++) {
+		const struct vbmq_pl_unit *unit = &p->pl->units[u];
+		struct vbmq_pl_domain *d = &p->pl->domains[unit->domain];
+
+		if (!d->vcpus_got || d->home != VBMQ_PL_NONE || unit->domain == last ||
+		    d->threads[unit->threads[0]].kind != VBMQ_THREAD_VCPU)
+			continue;
+		last = unit->domain;
+		if (choose_home(p, d, free_cores) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+
+/*
+ * How long planning takes, beside how long hwloc takes to load the same host, in one process and one run:
+ *   planclock [--rounds N] [--only TEXT]
+ * For each fleet: the plan (placement and steps) from nothing, the plan of the state this leads to (nothing to do), and the
+ * plan when one more guest has arrived there, as milliseconds of CPU time, the median of the rounds; beside hwloc's two ways of
+ * loading such a host (XML as lstopo writes it, synthetic). "grow" are hosts and fleets of doubling size.
+ */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <hwloc.h>
+
+#include "core/plan.h"
+#include "gen.h"
+#include "sim.h"
+#include "util/err.h"
+
+#define ROUNDS_MAX 1000u
+
+struct fleet {
+	const char *name;
+	unsigned nodes, l3s, cores, smt; /* l3s a node, cores an L3 domain */
+	unsigned guests, vcpus, iothreads; /* of each guest: vCPUs, and I/O threads it asks for */
+};
+
+static const struct fleet fleets[] = {
+	{ "512 CPUs, 100 guests", 2, 16, 8, 2, 100, 8, 2 },
+	{ "512 CPUs, 200 guests", 2, 16, 8, 2, 200, 8, 4 },
+	{ "grow 128", 2, 4, 8, 2, 62, 8, 2 },
+	{ "grow 256", 2, 8, 8, 2, 125, 8, 2 },
+	{ "grow 512", 2, 16, 8, 2, 250, 8, 2 },
+	{ "grow 1024", 4, 16, 8, 2, 500, 8, 2 },
+	{ "grow 2048", 8, 16, 8, 2, 1000, 8, 2 },
+	{ "grow 4096", 16, 16, 8, 2, 2000, 8, 2 },
+};
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	const double *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+static double median(double *v, unsigned n)
+{
+	qsort(v, n, sizeof(*v), by_value);
+	return n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2;
+}
+
+/* --- hwloc ------------------------------------------------------------------------------------------------------------ */
+
+static double load(const char *synthetic, const char *xml, int size, char **ret_xml, int *ret_size)
+{
+	hwloc_topology_t t;
+	double begin = now(), took;
+
+	if (hwloc_topology_init(&t) < 0 ||
+	    (xml ? hwloc_topology_set_xmlbuffer(t, xml, size) : hwloc_topology_set_synthetic(t, synthetic)) < 0 ||
+	    hwloc_topology_load(t) < 0) {
+		fprintf(stderr, "planclock: hwloc cannot load %s\n", synthetic);
+		exit(1);
+	}
+	took = now() - begin;
+	if (ret_xml && hwloc_topology_export_xmlbuffer(t, ret_xml, ret_size, 0) < 0)
+		exit(1);
+	hwloc_topology_destroy(t);
+	return took;
+}
+
+/* --- guests ----------------------------------------------------------------------------------------------------------- */
+
+static void add_guest(struct vbmq_snapshot *s, const struct fleet *f, unsigned number)
+{
+	uint32_t caps = VBMQ_CAP_PIN | VBMQ_CAP_POLLING | VBMQ_CAP_ADD_IOTHREAD | VBMQ_CAP_LIVE_MAP;
+	struct vbmq_err err = VBMQ_ERR_INIT;
+	struct vbmq_domain *d;
+	char name[16];
+
+	snprintf(name, sizeof(name), "g%04u", number);
+	d = gen_plain_domain(s->host, name, f->vcpus, 0, caps);
+	snprintf(d->uuid, sizeof(d->uuid), "00000000-0000-4000-8000-%012u", number);
+	d->wish.iothreads = (int32_t)f->iothreads;
+	if (number % 2)
+		d->wish.vcpus = VBMQ_VCPUS_DEDICATED;
+	gen_add_disk(d, "vda", f->vcpus, (int32_t)(number % f->nodes));
+	vbmq_cpuset_add(&d->memory_nodes, number / 2 % f->nodes);
+	if (vbmq_snapshot_add(s, d, &err) < 0) {
+		fprintf(stderr, "planclock: %s\n", err.text);
+		exit(1);
+	}
+}
+
+static void finish(struct vbmq_snapshot *s)
+{
+	struct vbmq_err err = VBMQ_ERR_INIT;
+
+	if (vbmq_snapshot_finish(s, &err) < 0) {
+		fprintf(stderr, "planclock: %s\n", err.text);
+		exit(1);
+	}
+}
+
+static double plan(const struct vbmq_snapshot *s, const struct vbmq_policy *policy, struct vbmq_plan **ret)
+{
+	struct vbmq_err err = VBMQ_ERR_INIT;
+	struct vbmq_plan *p = NULL;
+	double begin = now(), took;
+
+	if (vbmq_plan_make(s, policy, "00000000000000000000000000000000", &p, &err) < 0) {
+		fprintf(stderr, "planclock: %s\n", err.text);
+		exit(1);
+	}
+	took = now() - begin;
+	if (ret)
+		*ret = p;
+	else
+		vbmq_plan_free(p);
+	return took;
+}
+
+/* --- a case ----------------------------------------------------------------------------------------------------------- */
+
+struct result {
+	double xml, synthetic, fresh, settled, arrival;
+	size_t n_exclusive, n_steps;
+};
+
+static void run(const struct fleet *f, unsigned rounds, struct result *ret)
+{
+	static double xml[ROUNDS_MAX], synthetic[ROUNDS_MAX], fresh[ROUNDS_MAX], settled[ROUNDS_MAX],
+		arrival[ROUNDS_MAX];
+	struct vbmq_snapshot *s = vbmq_snapshot_new(), *later;
+	struct vbmq_policy policy;
+	struct vbmq_plan *p = NULL;
+	char text[128], *buffer = NULL;
+	int size = 0;
+
+	vbmq_policy_init(&policy);
+	s->host = gen_regular_host(f->nodes, f->l3s, f->cores, f->smt);
+	for (unsigned i = 0; i < f->guests; i++)
+		add_guest(s, f, i);
+	finish(s);
+	snprintf(text, sizeof(text), "node:%u l3:%u core:%u pu:%u", f->nodes, f->l3s, f->cores, f->smt);
+	load(text, NULL, 0, &buffer, &size);
+	*ret = (struct result){ 0 };
+	later = sim_copy(s);
+	finish(later);
+	plan(s, &policy, &p);
+	for (size_t i = 0; i < p->n_steps; i++)
+		sim_step(later, &p->steps[i]);
+	for (size_t i = 0; i < p->placement->n_domains; i++)
+		for (size_t j = 0; j < p->placement->domains[i].n_threads; j++)
+			ret->n_exclusive += p->placement->domains[i].threads[j].exclusive;
+	ret->n_steps = p->n_steps;
+	vbmq_plan_free(p);
+	for (unsigned i = 0; i < rounds; i++) {
+		xml[i] = load(text, buffer, size, NULL, NULL);
+		synthetic[i] = load(text, NULL, 0, NULL, NULL);
+		fresh[i] = plan(s, &policy, NULL);
+		settled[i] = plan(later, &policy, NULL);
+	}
+	add_guest(later, f, f->guests);
+	finish(later);
+	for (unsigned i = 0; i < rounds; i++)
+		arrival[i] = plan(later, &policy, NULL);
+	ret->xml = median(xml, rounds);
+	ret->synthetic = median(synthetic, rounds);
+	ret->fresh = median(fresh, rounds);
+	ret->settled = median(settled, rounds);
+	ret->arrival = median(arrival, rounds);
+	free(buffer);
+	vbmq_policy_done(&policy);
+	vbmq_snapshot_free(s);
+	vbmq_snapshot_free(later);
+}
+
+int main(int argc, char **argv)
+{
+	unsigned rounds = 9;
+	const char *only = "";
+
+	for (int i = 1; i + 1 < argc; i += 2) {
+		if (strcmp(argv[i], "--rounds") == 0)
+			rounds = (unsigned)strtoul(argv[i + 1], NULL, 10);
+		else if (strcmp(argv[i], "--only") == 0)
+			only = argv[i + 1];
+	}
+	if (rounds < 1 || rounds > ROUNDS_MAX)
+		return 2;
+	for (size_t i = 0; i < sizeof(fleets) / sizeof(fleets[0]); i++) {
+		struct result r;
+
+		if (!strstr(fleets[i].name, only))
+			continue;
+		run(&fleets[i], rounds, &r);
+		printf("%s: xml %.2f synthetic %.2f fresh %.2f settled %.2f arrival %.2f, %zu exclusive, %zu steps\n",
+		       fleets[i].name, r.xml, r.synthetic, r.fresh, r.settled, r.arrival, r.n_exclusive, r.n_steps);
+		fflush(stdout);
+	}
+	return 0;
+}
