@@ -23,7 +23,7 @@
 
 VBMQ_DEFINE_CLEANUP(struct vbmq_pl_pool *, vbmq_pl_pool_free);
 
-#define KEY_MAX ((vbmq_cost_key)1 << 120)
+#define KEY_BITS 120u
 
 /* One unit of the classes that are placed now. */
 struct row {
@@ -134,7 +134,16 @@ static vbmq_cost_key most(const struct batch *b, uint32_t rank, unsigned level)
 	return sum;
 }
 
-/* Makes the rows of a class lower by lower, as long as the weights fit into the key. */
+static unsigned bits(vbmq_cost_key v)
+{
+	uint64_t high = (uint64_t)(v >> 64), low = (uint64_t)v;
+
+	if (high)
+		return 128 - (unsigned)__builtin_clzll(high);
+	return low ? 64 - (unsigned)__builtin_clzll(low) : 0;
+}
+
+/* A level weighs more than all below it together. Only the highest priorities for which there is room in the key stay. */
 static int set_weights(struct batch *b)
 {
 	_cleanup_free_ vbmq_cost_key *tops = calloc(3 * b->n_ranks, sizeof(*tops));
@@ -150,7 +159,7 @@ static int set_weights(struct batch *b)
 	total = below;
 	for (size_t i = 0; i < 3 * b->n_ranks; i++) {
 		tops[i] = most(b, (uint32_t)(i / 3), i % 3) + 1;
-		if (i >= 3 && total > KEY_MAX / tops[i]) { /* the highest class fits in any case */
+		if (i >= 3 && bits(total) + bits(tops[i]) > KEY_BITS) { /* the highest class fits in any case */
 			b->n_ranks = i / 3;
 			break;
 		}
