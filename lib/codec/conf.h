@@ -2,11 +2,8 @@
 #pragma once
 
 /*
- * vbmqd.conf (INI, by inih): host policy and the daemon's own settings. Bytes in, no files.
- *
- * Lines are "key = value" (or "key: value") below "[daemon]" or "[policy]"; '#' and ';' start a comment line, " ;" one at
- * the end of a line. White space at both ends of a line means nothing: there are no continuation lines. A key stands once
- * in a file; only CPU lists may be repeated, they add up, and an empty value clears what earlier lines and files said.
+ * vbmqd.conf (INI, see ini_read.h): host policy and the daemon's own settings. Bytes in, no files. A key stands once in a
+ * file; only CPU lists may be repeated, they add up, and an empty value clears what earlier lines and files said.
  */
 
 #include <stddef.h>
@@ -14,7 +11,7 @@
 #include "core/policy.h"
 
 #define VBMQ_CONF_MAX (1024u * 1024u)
-#define VBMQ_CONF_LINE_MAX 190u /* bytes between the white space at both ends; inih has 200 for all of it */
+#define VBMQ_CONF_LINE_MAX 190u /* VBMQ_INI_LINE_MAX of ini_read.h */
 
 struct vbmq_conf {
 	/* [daemon] */
