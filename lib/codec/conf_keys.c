@@ -74,6 +74,10 @@ const struct vbmq_conf_entry vbmq_conf_entries[] = {
 	{ { "policy", "drift", "repair", "repair | respect",
 	    "What happens to a thread that somebody else moved: put back, or left there with a warning." },
 	  VBMQ_CONF_WORD, AT(policy.drift), 0, 0, vbmq_drift_words },
+	{ { "policy", "move-gain", "32", "0..1000000",
+	    "How much nearer its vCPUs a thread must come to leave its core: more than this for each thread moved. 64: one "
+	    "vCPU, from another L3 domain to the same one. 0: whenever it is better." },
+	  VBMQ_CONF_U32, AT(policy.move_gain), 0, VBMQ_MOVE_GAIN_MAX, NULL },
 	{ { "policy", "poll-max-ns", "1000000", "0..1000000000",
 	    "Longest polling of dedicated I/O threads on QEMU without poll-mode, in ns; above 1000000 the guest's monitor may stall." },
 	  VBMQ_CONF_U64, AT(policy.poll_max_ns), 0, VBMQ_POLL_MAX_NS_LIMIT, NULL },

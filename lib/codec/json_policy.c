@@ -136,6 +136,7 @@ json_t *vbmq_json_policy_new(struct vbmq_json_writer *w, const struct vbmq_polic
 	vbmq_json_put_cpus(w, o, "reserved", &p->reserved);
 	vbmq_json_put_cpus(w, o, "dedicated", &p->dedicated);
 	vbmq_json_put_text(w, o, "drift", vbmq_drift_words[p->drift]);
+	vbmq_json_put_int(w, o, "move_gain", p->move_gain);
 	vbmq_json_put_u64(w, o, "poll_max_ns", p->poll_max_ns);
 	vbmq_json_put_int(w, o, "poll_grow", p->poll_grow);
 	vbmq_json_put_int(w, o, "poll_shrink", p->poll_shrink);
@@ -162,6 +163,7 @@ void vbmq_json_policy(struct vbmq_json *v, struct vbmq_policy *ret)
 	vbmq_json_opt_cpus(v, "dedicated", true, &ret->dedicated);
 	m = vbmq_json_opt(v, "drift");
 	ret->drift = (enum vbmq_drift)vbmq_json_word(&m, vbmq_drift_words, ret->drift);
+	ret->move_gain = (uint32_t)vbmq_json_opt_int(v, "move_gain", 0, VBMQ_MOVE_GAIN_MAX, ret->move_gain);
 	ret->poll_max_ns =
 		(uint64_t)vbmq_json_opt_int(v, "poll_max_ns", 0, VBMQ_POLL_MAX_NS_LIMIT, (int64_t)ret->poll_max_ns);
 	ret->poll_grow = (uint32_t)vbmq_json_opt_int(v, "poll_grow", 0, VBMQ_POLL_FACTOR_LIMIT, ret->poll_grow);

@@ -14,6 +14,10 @@
  * Place    (planner_home.c, planner_cost.c, planner_place.c) Which core: min-cost assignment (assign.c) of objectives 2 to 5
  *          (cost.h), exact over all priorities. Why it is that core: planner_why.c.
  *
+ * Stability. A thread that stands on a core of its own leaves it only where that gives another a core that it would not have, or
+ * brings less distance, or more locality than policy.move_gain for each thread moved: the threshold is part of the assignment's
+ * cost (planner_place.c), so the sum over a chain of moves counts, exactly. Homes follow the same rule (planner_home.c).
+ *
  * These three make a pass. Should a leash have lost its last shared core to it, that leash gets one core kept and the
  * pass is done again.
  *
@@ -141,6 +145,7 @@ static bool stand(struct vbmq_pl *pl)
 			if (t->role != VBMQ_PL_FLOAT || !t->exists || vbmq_cpuset_equal(&t->now, &t->cpus))
 				continue;
 			t->now = t->cpus;
+			t->stood = false;
 			changed = true;
 		}
 	return changed;

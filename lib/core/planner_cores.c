@@ -84,13 +84,16 @@ int vbmq_pl_cores_init(struct vbmq_pl *pl)
 		pl->cpu_ok = vbmq_cpuset_and(&pl->cpu_ok, &pl->policy->dedicated);
 	for (unsigned c = 0; c < h->n_cores; c++) {
 		struct vbmq_cpuset usable = vbmq_cpuset_and(&h->cores[c].cpus, &h->usable);
+		bool is_kept;
 
 		if (vbmq_cpuset_is_empty(&usable))
 			continue;
 		n_usable++;
+		/* One that is kept is not shared as a whole any more, but nobody else's either. */
+		is_kept = vbmq_cpuset_intersects(&usable, &kept);
 		if (vbmq_cpuset_intersects(&usable, &pl->base))
-			n_shareable++;
-		else if (!vbmq_cpuset_intersects(&usable, &kept))
+			n_shareable += !is_kept;
+		else if (!is_kept)
 			vbmq_cpuset_add(&pl->isolated, c);
 		if (vbmq_cpuset_is_subset(&usable, &pl->cpu_ok))
 			vbmq_cpuset_add(&pl->whole_ok, c);

@@ -2,7 +2,10 @@
 
 /*
  * Dedicated vCPUs and the I/O threads that serve them would pull each other about; so each such domain first gets a home, an L3
- * domain that suits its memory and devices and has room, and both sides are drawn there.
+ * domain that suits its memory and devices and has room, and both sides are drawn there. One whose threads stand on cores of their own has
+ * its home where most of them are, unless another is nearer to memory and devices, or has room for so many more of them that
+ * it outweighs the moves (policy move_gain); places that an earlier pass gave count as well, or the next plan would choose
+ * another home than this one.
  */
 
 #include <errno.h>
@@ -32,13 +35,33 @@ static size_t least(size_t a, size_t b)
 	return a < b ? a : b;
 }
 
+/* Counting every thread that comes to live with the others, or at least in the same node, as one step nearer. */
+static bool is_worth(const struct vbmq_pl *pl, const struct home *from, const struct home *to, size_t n_stand)
+{
+	uint64_t gain = (to->in_l3 > from->in_l3 ? to->in_l3 - from->in_l3 : 0) +
+			(to->in_node > from->in_node ? to->in_node - from->in_node : 0);
+
+	return to->numa < from->numa ||
+	       gain * VBMQ_COST_FIXED > (uint64_t)pl->policy->move_gain * (n_stand - to->stand);
+}
+
+static void count_standing(const struct vbmq_pl *pl, const struct vbmq_pl_domain *d, uint32_t l3, struct home *home)
+{
+	for (size_t t = 0; t < d->n_threads; t++)
+		if (vbmq_pl_stands_alone(pl, &d->threads[t]) &&
+		    vbmq_cpuset_is_subset(&d->threads[t].now, &pl->host->l3s[l3].cpus)) {
+			home->stand++;
+		}
+}
+
 /* free[l3]: cores not claimed yet; the home takes what it needs, then the neighbours of its node. */
 static int choose_home(struct vbmq_pl_pool *p, struct vbmq_pl_domain *d, size_t *free_cores)
 {
 	const struct vbmq_host *h = p->pl->host;
 	size_t need = d->n_vcpus + d->n_units;
-	struct home best = { .numa = UINT64_MAX };
-	uint32_t chosen = 0;
+	struct home best = { .numa = UINT64_MAX }, stays = { .numa = UINT64_MAX };
+	uint32_t chosen = 0, stay = 0;
+	size_t n_stand = 0;
 
 	p->served.n_nodes = 0;
 	for (size_t i = 0; i < d->d->n_disks && i < VBMQ_DISKS_MAX; i++)
@@ -54,10 +77,12 @@ static int choose_home(struct vbmq_pl_pool *p, struct vbmq_pl_domain *d, size_t 
 			if (h->l3s[o].node == h->l3s[l].node)
 				home.in_node += free_cores[o];
 		home.in_node = least(home.in_node, need);
-		for (size_t t = 0; t < d->n_threads; t++)
-			if (vbmq_pl_stands_alone(p->pl, &d->threads[t]) &&
-			    vbmq_cpuset_is_subset(&d->threads[t].now, &h->l3s[l].cpus))
-				home.stand++;
+		count_standing(p->pl, d, l, &home);
+		n_stand += home.stand;
+		if (home.stand > stays.stand) {
+			stays = home;
+			stay = l;
+		}
 		if (best.numa == UINT64_MAX || better_home(&home, &best)) {
 			best = home;
 			chosen = l;
@@ -65,6 +90,8 @@ static int choose_home(struct vbmq_pl_pool *p, struct vbmq_pl_domain *d, size_t 
 	}
 	if (best.numa == UINT64_MAX)
 		return 0;
+	if (stays.stand && !is_worth(p->pl, &stays, &best, n_stand))
+		chosen = stay;
 	for (uint32_t l = chosen, o = 0; need && o <= h->n_l3s; l = o++) {
 		size_t n = l < h->n_l3s && h->l3s[l].node == h->l3s[chosen].node ? least(free_cores[l], need) : 0;
 

@@ -34,6 +34,7 @@ struct vbmq_pl_thread {
 	bool conflict; /* its owner's leash has no CPU that could be shared */
 	bool mandatory; /* I/O thread that serves something the planner cannot take from it */
 	bool asked; /* I/O thread within the explicit count of the wish */
+	bool stood; /* it really is where now says, not only after an earlier pass */
 	struct vbmq_cpuset now; /* where it stands; after a pass: where the pass put it */
 
 	/* result of the pass */

@@ -194,6 +194,7 @@ static int init_domain(struct vbmq_pl *pl, struct vbmq_pl_domain *d, const struc
 		t->id = from->threads[i].id;
 		t->was = &from->threads[i];
 		t->now = vbmq_pl_now(pl, t->was);
+		t->stood = true;
 		t->unit = VBMQ_PL_NONE;
 		t->leash = pl->everywhere;
 		r = set_role(pl, d, t);

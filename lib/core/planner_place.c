@@ -31,6 +31,7 @@ struct row {
 	uint32_t class; /* of rows that cost the same */
 	uint32_t rank; /* of its priority among those placed now */
 	uint32_t n_stand; /* threads that stand somewhere */
+	uint64_t gain; /* what locality must gain for those of them to move that really stand on a core of their own */
 	bool home; /* some stand on one core that is left */
 	uint64_t least_numa, least_locality; /* that it costs anywhere */
 };
@@ -94,6 +95,7 @@ static int fill_row(struct batch *b, struct row *row, struct vbmq_pl_zone_cost *
 		if (vbmq_pl_zone_costs(b->p, d, t, zones) < 0)
 			return -ENOMEM;
 		row->n_stand += !vbmq_cpuset_is_empty(&t->now);
+		row->gain += core != VBMQ_PL_NONE && t->stood ? pl->policy->move_gain : 0;
 		if (core != VBMQ_PL_NONE && b->col_of[core] != VBMQ_PL_NONE) {
 			b->stood_on[core] = true;
 			row->home = true;
@@ -129,6 +131,7 @@ static vbmq_cost_key most(const struct batch *b, uint32_t rank, unsigned level)
 
 			top = value > top ? value : top;
 		}
+		top += level == 1 ? b->rows[i].gain : 0;
 		sum += top;
 	}
 	return sum;
@@ -179,7 +182,7 @@ static vbmq_cost_key key_of(const struct batch *b, size_t row, uint32_t core)
 	const struct vbmq_pl_zone_cost *z = &b->zones[row * b->p->pl->n_zones + b->p->pl->zone[core]];
 	const vbmq_cost_key *w = &b->weight[3 * b->rows[row].rank];
 
-	return (vbmq_cost_key)z->numa * w[0] + (vbmq_cost_key)z->locality * w[1] +
+	return (vbmq_cost_key)z->numa * w[0] + (vbmq_cost_key)(z->locality + b->rows[row].gain) * w[1] +
 	       (vbmq_cost_key)b->rows[row].n_stand * w[2] + (vbmq_cost_key)b->p->fragment[core];
 }
 
@@ -234,7 +237,7 @@ static bool same_row(const struct batch *b, size_t i, size_t j)
 	const struct vbmq_pl *pl = b->p->pl;
 	const struct row *x = &b->rows[i], *y = &b->rows[j];
 
-	return x->rank == y->rank && x->n_stand == y->n_stand && !x->home && !y->home &&
+	return x->rank == y->rank && x->n_stand == y->n_stand && x->gain == y->gain && !x->home && !y->home &&
 	       pl->units[x->unit].fits == pl->units[y->unit].fits &&
 	       memcmp(&b->zones[i * pl->n_zones], &b->zones[j * pl->n_zones], pl->n_zones * sizeof(*b->zones)) == 0;
 }
@@ -321,7 +324,8 @@ static int make_discounts(struct batch *b)
 		size_t first = b->n_discounts;
 
 		for (size_t t = 0; t < u->n_threads && b->rows[i].home; t++) {
-			uint32_t core = core_under(pl, &pl->domains[u->domain].threads[u->threads[t]]);
+			const struct vbmq_pl_thread *thread = &pl->domains[u->domain].threads[u->threads[t]];
+			uint32_t core = core_under(pl, thread);
 			uint32_t col = core == VBMQ_PL_NONE ? VBMQ_PL_NONE : b->col_of[core];
 			size_t at = first;
 
@@ -332,6 +336,8 @@ static int make_discounts(struct batch *b)
 			b->discounts[at].class = b->rows[i].class;
 			b->discounts[at].col = col;
 			b->discounts[at].less += b->weight[3 * b->rows[i].rank + 2];
+			if (thread->stood)
+				b->discounts[at].less += b->weight[3 * b->rows[i].rank + 1] * pl->policy->move_gain;
 			b->n_discounts += at == b->n_discounts;
 		}
 	}

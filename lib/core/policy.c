@@ -72,6 +72,7 @@ void vbmq_policy_init(struct vbmq_policy *p)
 		.defaults = VBMQ_WISH_INIT,
 		.auto_max = 4,
 		.drift = VBMQ_DRIFT_REPAIR,
+		.move_gain = VBMQ_MOVE_GAIN_DEFAULT,
 		.poll_max_ns = 1000000,
 		.poll_grow = 1000,
 		.poll_shrink = 1,

@@ -80,6 +80,15 @@ struct vbmq_disk_wish *vbmq_wish_disk(struct vbmq_wish *w, const char *target,
 				      bool create); /* NULL: none / no memory */
 const struct vbmq_disk_wish *vbmq_wish_find_disk(const struct vbmq_wish *w, const char *target);
 
+/*
+ * In units of locality: VBMQ_COST_FIXED (64) is one completion vCPU that stays inside one L3 domain and comes one step nearer, to the
+ * same node or to the same L3 domain; one that wanders counts 16 at most. So the default is half such a step: what the shared set's
+ * coming and going does to the mean distance of floating vCPUs moves nobody, a dedicated vCPU's neighbourhood does. NUMA distance and
+ * cores for those who would have none are levels above locality: for them threads move whatever this says.
+ */
+#define VBMQ_MOVE_GAIN_DEFAULT 32u
+#define VBMQ_MOVE_GAIN_MAX 1000000u
+
 enum vbmq_drift { VBMQ_DRIFT_REPAIR, VBMQ_DRIFT_RESPECT }; /* someone re-pinned a thread that we had placed */
 
 /* The host's layer and the rules that hold for all domains. Keys of vbmqd.conf [policy] have these names with '-'. */
@@ -93,6 +102,9 @@ struct vbmq_policy {
 	struct vbmq_cpuset reserved; /* never dedicated (housekeeping) */
 	struct vbmq_cpuset dedicated; /* only these may be dedicated; empty = any */
 	enum vbmq_drift drift; /* default repair */
+	uint32_t
+		move_gain; /* a thread on a core of its own moves only if locality (core/cost.h) falls by more than this for each
+			     * thread moved; 0: whenever it is better; default VBMQ_MOVE_GAIN_DEFAULT */
 	uint64_t poll_max_ns; /* long polling for stock QEMU: field values 500000..1000000; default 1000000 */
 	uint32_t poll_grow; /* default 1000 */
 	uint32_t poll_shrink; /* default 1 */

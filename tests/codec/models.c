@@ -192,6 +192,7 @@ struct vbmq_snapshot *model_snapshot(void)
 	s->policy->reserved = model_cpus("0,4");
 	s->policy->dedicated = model_cpus("1-3");
 	s->policy->drift = VBMQ_DRIFT_RESPECT;
+	s->policy->move_gain = 5;
 	s->policy->poll_max_ns = 500000;
 	s->policy->poll_grow = 7;
 	s->policy->poll_shrink = 9;

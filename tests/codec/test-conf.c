@@ -66,6 +66,7 @@ static void test_table(void **state)
 	c.policy.defaults.poll = VBMQ_POLL_OFF;
 	c.policy.defaults.vcpus = VBMQ_VCPUS_DEDICATED;
 	c.policy.defaults.priority = 5;
+	c.policy.move_gain = 77;
 	c.policy.auto_max = c.policy.shared_min_cores = c.policy.poll_grow = c.policy.poll_shrink = 77;
 	c.policy.poll_max_ns = 77;
 	c.policy.reserved = c.policy.dedicated = vbmq_cpuset_of(1);
@@ -89,7 +90,7 @@ static const char everything[] =
 	"[daemon]\nuri=test:///x\nmode=observe\ndebounce=10ms\nrecheck=90s\ncall-timeout=1500ms\n"
 	"retry-max=1h\nworkers=64\n\n[policy]\ndefault=manage\nhold-others=no\niothreads=256\n"
 	"exclusive=cpu\npoll=off\nvcpus=dedicated\npriority=-1000\nauto-max=1\nshared-min-cores=2\n"
-	"reserved-cpus=0-3,8\ndedicated-cpus=9-4095\ndrift=respect\npoll-max-ns=500000\npoll-grow=2\n"
+	"reserved-cpus=0-3,8\ndedicated-cpus=9-4095\ndrift=respect\nmove-gain=0\npoll-max-ns=500000\npoll-grow=2\n"
 	"poll-shrink=0\n";
 
 static void test_round_trip(void **state)
@@ -119,6 +120,7 @@ static void test_round_trip(void **state)
 	assert_int_equal(vbmq_cpuset_last(&c.policy.dedicated), 4095);
 	assert_int_equal(c.policy.drift, VBMQ_DRIFT_RESPECT);
 	assert_int_equal(c.policy.poll_max_ns, 500000);
+	assert_int_equal(c.policy.move_gain, 0);
 	assert_int_equal(c.policy.poll_grow, 2);
 	assert_int_equal(c.policy.poll_shrink, 0);
 	vbmq_conf_done(&c);

@@ -167,6 +167,7 @@ static void test_nothing_lost(void **state)
 	assert_true(vbmq_cpuset_equal(&a->policy->dedicated, &b->policy->dedicated));
 	assert_int_equal(a->policy->drift, b->policy->drift);
 	assert_int_equal(a->policy->poll_max_ns, b->policy->poll_max_ns);
+	assert_int_equal(a->policy->move_gain, b->policy->move_gain);
 	assert_int_equal(a->policy->poll_grow, b->policy->poll_grow);
 	assert_int_equal(a->policy->poll_shrink, b->policy->poll_shrink);
 	assert_int_equal(b->policy->override.enabled, VBMQ_NO);

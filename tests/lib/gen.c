@@ -435,4 +435,6 @@ void gen_policy(struct gen *g, const struct vbmq_host *h, struct vbmq_policy *re
 		ret->defaults.vcpus = VBMQ_VCPUS_DEDICATED;
 	if (gen_chance(g, 5))
 		ret->override.enabled = VBMQ_YES;
+	if (gen_chance(g, 40))
+		ret->move_gain = gen_chance(g, 50) ? 0 : gen_below(g, 300);
 }

@@ -395,9 +395,12 @@ static void set_costs(struct reading *r, struct unit *u)
 {
 	for (uint32_t c = 0; c < r->h->n_cores; c++)
 		for (size_t t = 0; t < u->n_threads; t++) {
+			int64_t move = move_of(r, u->domain, u->threads[t], c);
+
 			u->cost[LEVEL_NUMA][c] += numa_of(r, u->domain, u->threads[t], c);
-			u->cost[LEVEL_LOCALITY][c] += locality_of(r, u->domain, u->threads[t], c);
-			u->cost[LEVEL_MOVES][c] += move_of(r, u->domain, u->threads[t], c);
+			u->cost[LEVEL_LOCALITY][c] +=
+				locality_of(r, u->domain, u->threads[t], c) + move * r->policy->move_gain;
+			u->cost[LEVEL_MOVES][c] += move;
 		}
 }
 

@@ -325,9 +325,53 @@ static void test_stability_yields_to_numa(void **state)
 
 	gen_add_disk(b, "vda", 1, 1)->queues[0].iothread = 1;
 	b->threads[1].affinity = vbmq_cpuset_of(2);
+	w->policy.move_gain = VBMQ_MOVE_GAIN_MAX;
 	plan(w);
 	assert_int_equal(w->s->host->cores[vbmq_cpuset_next(&iothread(w, "b", 1)->cpus, 0)].node, 1);
 	assert_int_equal(iothread(w, "b", 1)->why.cost.moves, 1);
+	end(w);
+}
+
+/* One dedicated vCPU in another L3 domain is 64 of locality: not more than a threshold of 64, but more than 63. */
+static void test_move_gain(void **state)
+{
+	struct world *w = world_of(gen_regular_host(1, 4, 4, 1));
+	struct vbmq_domain *a = guest(w, "a", 1, 1, STOCK);
+
+	gen_add_disk(a, "vda", 1, VBMQ_NODE_UNKNOWN)->queues[0].iothread = 1;
+	a->threads[0].has_pin = true;
+	a->threads[0].pin = vbmq_cpuset_of(9);
+	a->threads[0].affinity = a->threads[0].pin;
+	a->threads[1].affinity = vbmq_cpuset_of(1);
+	w->policy.move_gain = 64;
+	plan(w);
+	assert_cpus(&iothread(w, "a", 1)->cpus, "1");
+	assert_true(iothread(w, "a", 1)->exclusive);
+	w->policy.move_gain = 63;
+	plan(w);
+	assert_int_equal(w->s->host->cores[vbmq_cpuset_next(&iothread(w, "a", 1)->cpus, 0)].l3, 2);
+	assert_int_equal(iothread(w, "a", 1)->why.cost.locality, 0);
+	end(w);
+}
+
+/* Dedicated vCPUs, three of them with the others in one L3 domain and one next door: there is room for it where the others are. */
+static void test_move_gain_of_vcpus(void **state)
+{
+	static const unsigned stands[] = { 5, 6, 7, 9 };
+	struct world *w = world_of(gen_regular_host(1, 4, 4, 1));
+	struct vbmq_domain *a = guest(w, "a", 4, 0, STOCK);
+
+	a->wish.vcpus = VBMQ_VCPUS_DEDICATED;
+	for (size_t i = 0; i < 4; i++)
+		a->threads[i].affinity = vbmq_cpuset_of(stands[i]);
+	w->policy.move_gain = 64;
+	plan(w);
+	for (uint32_t i = 0; i < 4; i++)
+		assert_int_equal(vbmq_cpuset_next(&vbmq_place_thread(&w->p->domains[0], VBMQ_THREAD_VCPU, i)->cpus, 0),
+				 (int)stands[i]);
+	w->policy.move_gain = 63;
+	plan(w);
+	assert_cpus(&vbmq_place_thread(&w->p->domains[0], VBMQ_THREAD_VCPU, 3)->cpus, "4");
 	end(w);
 }
 
@@ -554,6 +598,8 @@ int main(void)
 		cmocka_unit_test(test_degrade),
 		cmocka_unit_test(test_stability),
 		cmocka_unit_test(test_stability_yields_to_numa),
+		cmocka_unit_test(test_move_gain),
+		cmocka_unit_test(test_move_gain_of_vcpus),
 		cmocka_unit_test(test_locality),
 		cmocka_unit_test(test_dedicated_vcpus),
 		cmocka_unit_test(test_exclusive_cpu),
