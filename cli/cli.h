@@ -47,6 +47,10 @@ enum cli_option { /* bit numbers of struct cli_verb.options */
 		  CLI_OPT_COUNT,
 		  CLI_OPT_REVERT,
 		  CLI_OPT_WATCH,
+		  CLI_OPT_FLEET,
+		  CLI_OPT_GUEST,
+		  CLI_OPT_FIT,
+		  CLI_OPT_SVG,
 		  CLI_OPT_MAX,
 };
 
@@ -66,6 +70,12 @@ struct cli {
 	size_t n_domains;
 	const char **devices; /* --device DEV=NODE */
 	size_t n_devices;
+	const char **fleets; /* --fleet FILE, in order */
+	size_t n_fleets;
+	const char **guests; /* --guest COUNTxFILE */
+	size_t n_guests;
+	bool fit; /* --max: how many guests of each template fit */
+	const char *svg; /* write the picture here, "-" standard output */
 	const char *policy;
 	enum vbmq_capability capability; /* what described domains are assumed to run on */
 	bool dry_run;

@@ -8,6 +8,7 @@
 
 #include "cli.h"
 #include "codec/json_plan.h"
+#include "fleet.h"
 #include "output.h"
 #include "source.h"
 #include "util/cleanup.h"
@@ -71,31 +72,52 @@ static int print_steps(const struct cli *cli, const struct cli_source *source)
 	return cli_print_steps(cli, source->plan, source->plan->steps, source->plan->n_steps, NULL);
 }
 
-int cmd_plan(struct cli *cli)
+static int print_all(const struct cli *cli, const struct cli_source *source)
 {
+	int r = print_placement(cli, source);
+
+	if (r == 0)
+		r = print_steps(cli, source);
+	if (r == 0) {
+		putchar('\n');
+		cli_print_diags(cli, source->plan, true);
+	}
+	return r;
+}
+
+static int print_plan(const struct cli *cli, const struct cli_source *source)
+{
+	struct vbmq_fleet_report report = { .fleet = NULL };
+	bool fleet = source->fleet.n_templates > 0;
 	struct vbmq_err err = VBMQ_ERR_INIT;
 	_cleanup_free_ char *json = NULL;
+	int r = fleet ? cli_fleet_report(cli, source, &report) : 0;
+
+	if (r)
+		return r;
+	if (cli->json)
+		r = vbmq_plan_format_fleet(source->plan, source->snapshot->host, fleet ? &report : NULL, true, &json,
+					   &err) < 0
+			    ? cli_fail(CLI_FAILED, &err)
+			    : cli_print_text(json);
+	else
+		r = fleet ? cli_fleet_print(cli, source, &report) : print_all(cli, source);
+	if (r == 0 && (source->plan->placement->infeasible || report.overcommitted))
+		r = CLI_INFEASIBLE;
+	vbmq_fleet_report_done(&report);
+	return r;
+}
+
+int cmd_plan(struct cli *cli)
+{
 	struct cli_source source;
 	int r = cli_source_load(cli, &source);
 
 	if (r)
 		return r;
 	r = cli_source_plan(&source);
-	if (r == 0 && cli->json) {
-		r = vbmq_plan_format(source.plan, source.snapshot->host, true, &json, &err) < 0
-			    ? cli_fail(CLI_FAILED, &err)
-			    : cli_print_text(json);
-	} else if (r == 0) {
-		r = print_placement(cli, &source);
-		if (r == 0)
-			r = print_steps(cli, &source);
-		if (r == 0) {
-			putchar('\n');
-			cli_print_diags(cli, source.plan, true);
-		}
-	}
-	if (r == 0 && source.plan->placement->infeasible)
-		r = CLI_INFEASIBLE;
+	if (r == 0)
+		r = print_plan(cli, &source);
 	cli_source_done(&source);
 	return r;
 }

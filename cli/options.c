@@ -46,6 +46,11 @@ static const struct cli_option_text options[CLI_OPT_MAX] = {
 	[CLI_OPT_COUNT] = { 0, "count", "N", "stop after N looks" },
 	[CLI_OPT_WATCH] = { 'w', "watch", "SECONDS", "again and again, every SECONDS (default and least: 1)",
 			    .optional = true },
+	[CLI_OPT_FLEET] = { 'f', "fleet", "FILE",
+			    "guests that are described only, so many of each template; may be given many times" },
+	[CLI_OPT_GUEST] = { 'g', "guest", "NxFILE",
+			    "N guests like this libvirt domain XML, e.g. 40xsmall.xml; may be given many times" },
+	[CLI_OPT_FIT] = { 0, "max", NULL, "with --fleet or --guest: how many guests of each template fit" },
 	[CLI_OPT_REVERT] = { 0, "revert", NULL, "put the configuration back as it was before configure" },
 };
 
@@ -193,6 +198,16 @@ static int set_option(struct cli *cli, enum cli_option option, const char *value
 		if (vbmq_parse_u32(value, 1, UINT32_MAX, &cli->count) < 0)
 			return usage_error(cli, "--count takes a number from 1, not ", value);
 		break;
+	case CLI_OPT_FLEET:
+		return add_to_list(&cli->fleets, &cli->n_fleets, value);
+	case CLI_OPT_GUEST:
+		return add_to_list(&cli->guests, &cli->n_guests, value);
+	case CLI_OPT_FIT:
+		cli->fit = true;
+		break;
+	case CLI_OPT_SVG:
+		cli->svg = value;
+		break;
 	case CLI_OPT_REVERT:
 		cli->revert = true;
 		break;
@@ -217,6 +232,8 @@ static int check_combination(const struct cli *cli)
 		return usage_error(cli, "--domain needs --host: which host should it be planned on?", "");
 	if (!cli->host && cli->n_devices)
 		return usage_error(cli, "--device needs --host", "");
+	if (cli->fit && !cli->n_fleets && !cli->n_guests)
+		return usage_error(cli, "--max needs --fleet or --guest: how many of what?", "");
 	if (cli->n_args < cli->verb->min_args)
 		return usage_error(cli, "an argument is missing: ", cli->verb->arguments);
 	if (cli->verb->max_args >= 0 && cli->n_args > cli->verb->max_args)
@@ -279,6 +296,8 @@ void cli_options_done(struct cli *cli)
 {
 	free(cli->domains);
 	free(cli->devices);
+	free(cli->fleets);
+	free(cli->guests);
 }
 
 /* --- help and completion ---------------------------------------------------------------------------------------------- */

@@ -14,6 +14,7 @@
 #include "codec/json_snapshot.h"
 #include "codec/json_undo.h"
 #include "codec/plan_id.h"
+#include "fleet.h"
 #include "host/topology.h"
 #include "util/cleanup.h"
 #include "util/file.h"
@@ -67,7 +68,15 @@ static bool names_device(const char *source, const char *device, size_t len)
 	return strspn(source, "0123456789") == strlen(source);
 }
 
-static int apply_device(const struct vbmq_snapshot *s, const char *option)
+static void set_node(struct vbmq_domain *d, const char *device, size_t len, uint32_t node)
+{
+	for (size_t i = 0; i < d->n_disks; i++)
+		if (d->disks[i].source && names_device(d->disks[i].source, device, len))
+			d->disks[i].node = (int32_t)node;
+}
+
+/* Templates too: --max makes more guests of them. */
+static int apply_device(const struct vbmq_snapshot *s, const struct vbmq_fleet *fleet, const char *option)
 {
 	const char *equals = strrchr(option, '=');
 	uint32_t node;
@@ -77,17 +86,13 @@ static int apply_device(const struct vbmq_snapshot *s, const char *option)
 	if (vbmq_host_node_index(s->host, node) < 0)
 		return cli_failf(CLI_USAGE, "--device %s: host '%s' has no node %u", option, s->host->name, node);
 	for (size_t i = 0; i < s->n_domains; i++)
-		for (size_t j = 0; j < s->domains[i]->n_disks; j++) {
-			struct vbmq_disk *disk = &s->domains[i]->disks[j];
-
-			if (disk->source && names_device(disk->source, option, (size_t)(equals - option)))
-				disk->node = (int32_t)node;
-		}
+		set_node(s->domains[i], option, (size_t)(equals - option), node);
+	for (size_t i = 0; i < fleet->n_templates; i++)
+		set_node(fleet->templates[i].model, option, (size_t)(equals - option), node);
 	return 0;
 }
 
-/* What QEMU and libvirt of a described domain are assumed to be able to do at its next start. */
-static struct vbmq_caps assumed_caps(enum vbmq_capability level)
+struct vbmq_caps cli_assumed_caps(enum vbmq_capability level)
 {
 	struct vbmq_caps caps = { .bits = VBMQ_CAP_PIN | VBMQ_CAP_POLLING | VBMQ_CAP_ADD_IOTHREAD };
 
@@ -110,7 +115,7 @@ static int add_domain_file(const struct cli *cli, struct vbmq_snapshot *s, const
 	if (vbmq_domxml_parse(path, xml, len, false, &d, &err) < 0)
 		return cli_fail(CLI_FAILED, &err);
 	d->state = VBMQ_DOMAIN_SHUTOFF;
-	d->caps = assumed_caps(cli->capability);
+	d->caps = cli_assumed_caps(cli->capability);
 	if (vbmq_snapshot_add(s, VBMQ_STEAL(d), &err) < 0) {
 		vbmq_err_prefix(&err, "%s: ", path);
 		return cli_fail(CLI_FAILED, &err);
@@ -133,13 +138,6 @@ static int load_described(struct cli *cli, struct cli_source *ret)
 		if (r)
 			return r;
 	}
-	for (size_t i = 0; i < cli->n_devices; i++) {
-		r = apply_device(s, cli->devices[i]);
-		if (r)
-			return r;
-	}
-	if (vbmq_snapshot_finish(s, &err) < 0)
-		return cli_fail(CLI_FAILED, &err);
 	vbmq_policy_init(&ret->policy);
 	ret->has_policy = true;
 	/* Who names a domain here wants it planned; in vbmqd.conf the default is the operator's. */
@@ -243,6 +241,24 @@ static int load_daemon(struct cli *cli, struct cli_source *ret)
 	return policy_of_snapshot(ret);
 }
 
+/* What was described beside the host: guests, and where devices are. Then the snapshot is what is to be planned. */
+static int add_described(const struct cli *cli, struct cli_source *ret)
+{
+	struct vbmq_err err = VBMQ_ERR_INIT;
+	int r = cli_fleet_load(cli, &ret->fleet);
+
+	if (r)
+		return r;
+	if (vbmq_fleet_fill(&ret->fleet, NULL, ret->snapshot, &err) < 0)
+		return cli_fail(CLI_FAILED, &err);
+	for (size_t i = 0; i < cli->n_devices; i++) {
+		r = apply_device(ret->snapshot, &ret->fleet, cli->devices[i]);
+		if (r)
+			return r;
+	}
+	return vbmq_snapshot_finish(ret->snapshot, &err) < 0 ? cli_fail(CLI_FAILED, &err) : 0;
+}
+
 int cli_source_load(struct cli *cli, struct cli_source *ret)
 {
 	const char *origin;
@@ -262,6 +278,8 @@ int cli_source_load(struct cli *cli, struct cli_source *ret)
 		origin = "vbmqd";
 		r = load_daemon(cli, ret);
 	}
+	if (r == 0)
+		r = add_described(cli, ret);
 	if (r == 0)
 		r = cli_load_policy(cli, &ret->policy);
 	if (r == 0) {
@@ -289,6 +307,7 @@ void cli_source_done(struct cli_source *source)
 {
 	vbmq_plan_free(source->plan);
 	vbmq_snapshot_free(source->snapshot);
+	vbmq_fleet_done(&source->fleet);
 	if (source->has_policy)
 		vbmq_policy_done(&source->policy);
 	free(source->origin);

@@ -8,7 +8,9 @@
 
 #define O(x) (UINT64_C(1) << CLI_OPT_##x)
 /* Where a snapshot comes from: vbmqd unless one of these is given (source.h). */
-#define SOURCE (O(DIRECT) | O(RUN_DIR) | O(SNAPSHOT) | O(HOST) | O(DOMAIN) | O(DEVICE) | O(POLICY) | O(CAPABILITY))
+#define SOURCE                                                                                                \
+	(O(DIRECT) | O(RUN_DIR) | O(SNAPSHOT) | O(HOST) | O(DOMAIN) | O(DEVICE) | O(POLICY) | O(CAPABILITY) | \
+	 O(FLEET) | O(GUEST))
 
 const struct cli_verb cli_verbs[] = {
 	{ "status", "", 0, 0, SOURCE, "Which core belongs to whom, and what is wrong",
@@ -20,12 +22,16 @@ const struct cli_verb cli_verbs[] = {
 	{ "list", "", 0, 0, SOURCE | O(ALL), "Domains with their capability and I/O threads", NULL, "", cmd_list },
 	{ "show", "DOMAIN", 1, 1, SOURCE, "Threads, disks and queues of one domain: what is and what should be", NULL,
 	  "domain", cmd_show },
-	{ "plan", "", 0, 0, SOURCE, "Compute the placement and the steps to it, without doing anything",
+	{ "plan", "", 0, 0, SOURCE | O(FIT), "Compute the placement and the steps to it, without doing anything",
 	  "Offline, without root and libvirt:\n"
 	  "  vbmqctl plan --host 'synthetic:node:2 l3:4 core:4 pu:2' --domain db1.xml --device /dev/nvme0n1=0\n"
 	  "  vbmqctl plan --snapshot host7.json --json\n"
+	  "  vbmqctl plan --host 'synthetic:node:2 l3:4 core:8 pu:2' --fleet fleet.conf --max\n"
 	  "Domains given as files are planned as they would be after their next start, and as managed unless their\n"
-	  "metadata or --policy says otherwise. Exit status 4 when a wish cannot be fulfilled.",
+	  "metadata or --policy says otherwise. A fleet (see FLEETS in vbmqctl(1)) is planned on top of whatever host "
+	  "is\n"
+	  "given, also a captured or the live one, and summed up by template. Exit status 4 when a wish cannot be\n"
+	  "fulfilled.",
 	  "", cmd_plan },
 	{ "explain", "[DOMAIN [THREAD]]", 0, 2, SOURCE, "Why every thread is where it is, and the next best place",
 	  "THREAD is iothread1, vcpu0 and the like.", "domain", cmd_explain },
@@ -39,7 +45,8 @@ const struct cli_verb cli_verbs[] = {
 	  "With --dry-run the change is shown as a diff of the XML.",
 	  "domain", cmd_configure },
 	{ "capture", "", 0, 0,
-	  O(DIRECT) | O(OUTPUT) | O(HOST) | O(DOMAIN) | O(DEVICE) | O(POLICY) | O(CAPABILITY) | O(RUN_DIR),
+	  O(DIRECT) | O(OUTPUT) | O(HOST) | O(DOMAIN) | O(DEVICE) | O(POLICY) | O(CAPABILITY) | O(RUN_DIR) | O(FLEET) |
+		  O(GUEST),
 	  "Write the snapshot: bug report, test fixture, input of --snapshot", NULL, "", cmd_capture },
 	{ "restore", "[DOMAIN]", 0, 1, O(DRY_RUN) | O(DIRECT) | O(RUN_DIR), "Put everything back as it was found",
 	  "vbmqd pauses itself afterwards (vbmqctl resume lets it work again). With --direct the undo record is "

@@ -12,8 +12,16 @@ _vbmqctl()
 		return
 	fi
 	case $prev in
-	-s | --snapshot | --host | -d | --domain | --policy | -o | --output)
+	-s | --snapshot | --host | -d | --domain | --policy | -o | --output | -f | --fleet)
 		_filedir
+		return
+		;;
+	-g | --guest)
+		# 40xsmall.xml: the file after the count
+		if [[ $cur == *x* ]]; then
+			mapfile -t COMPREPLY < <(compgen -f -P "${cur%%x*}x" -- "${cur#*x}")
+			compopt -o filenames
+		fi
 		return
 		;;
 	--run-dir | --state-dir)

@@ -6,6 +6,7 @@
 
 #include "codec/json_read.h"
 #include "codec/json_write.h"
+#include "core/capacity.h"
 #include "core/host.h"
 #include "core/plan.h"
 #include "core/snapshot.h"
@@ -31,3 +32,6 @@ json_t *vbmq_json_snapshot_new(struct vbmq_json_writer *w, const struct vbmq_sna
 /* json_step.c: {"op","domain",...}. domains is an object that maps names to indexes. */
 json_t *vbmq_json_step_new(struct vbmq_json_writer *w, const struct vbmq_step *s, const char *domain);
 void vbmq_json_step(struct vbmq_json *v, const json_t *domains, struct vbmq_step *ret);
+
+/* json_fleet.c: {"templates","left",...} */
+json_t *vbmq_json_fleet_new(struct vbmq_json_writer *w, const struct vbmq_fleet_report *r);

@@ -84,6 +84,12 @@ static json_t *domain_new(struct vbmq_json_writer *w, const struct vbmq_place_do
 int vbmq_plan_format(const struct vbmq_plan *plan, const struct vbmq_host *host, bool pretty, char **ret,
 		     struct vbmq_err *err)
 {
+	return vbmq_plan_format_fleet(plan, host, NULL, pretty, ret, err);
+}
+
+int vbmq_plan_format_fleet(const struct vbmq_plan *plan, const struct vbmq_host *host,
+			   const struct vbmq_fleet_report *report, bool pretty, char **ret, struct vbmq_err *err)
+{
 	const struct vbmq_placement *p = plan->placement;
 	struct vbmq_json_writer w = { .err = err };
 	json_t *root = vbmq_json_new_object(&w), *domains = vbmq_json_new_array(&w), *steps;
@@ -103,5 +109,7 @@ int vbmq_plan_format(const struct vbmq_plan *plan, const struct vbmq_host *host,
 	vbmq_json_put(&w, root, "steps", steps);
 	vbmq_json_put_diags(&w, root, "diagnostics", &p->diags);
 	vbmq_json_put_bool(&w, root, "infeasible", p->infeasible);
+	if (report)
+		vbmq_json_put(&w, root, "fleet", vbmq_json_fleet_new(&w, report));
 	return vbmq_json_print(&w, root, pretty ? VBMQ_JSON_PRETTY : VBMQ_JSON_COMPACT, 0, ret);
 }

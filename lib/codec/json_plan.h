@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 
+#include "core/capacity.h"
 #include "core/plan.h"
 #include "core/report.h"
 
@@ -16,7 +17,11 @@
  * and the dedicated cores. Keys in the order of the design, indented (pretty) for people and scripts alike. Caller frees. */
 int vbmq_plan_format(const struct vbmq_plan *plan, const struct vbmq_host *host, bool pretty, char **ret,
 		     struct vbmq_err *err);
-/* Reading back what we printed (vbmqctl shows documents of the daemon): strict. The explanations (why) are not in there. */
+/* The same with the summary of a described fleet ("fleet"); report may be NULL. */
+int vbmq_plan_format_fleet(const struct vbmq_plan *plan, const struct vbmq_host *host,
+			   const struct vbmq_fleet_report *report, bool pretty, char **ret, struct vbmq_err *err);
+/* Reading back what we printed (vbmqctl shows documents of the daemon): strict. The explanations (why) are not in there,
+ * and what is said about a fleet follows from the rest: it is not looked at. */
 int vbmq_plan_parse(const char *name, const char *json, size_t len, struct vbmq_plan **ret, struct vbmq_err *err);
 
 /* Why every thread is where it is. domain (name or UUID) NULL: all of them; one that is not in the plan: -ENOENT. */

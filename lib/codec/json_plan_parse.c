@@ -189,6 +189,7 @@ static void read_plan(struct vbmq_json *root, json_t *names, struct vbmq_plan *p
 	read_steps(root, names, plan);
 	read_diags(root, &p->diags);
 	p->infeasible = vbmq_json_need_bool(root, "infeasible");
+	vbmq_json_opt(root, "fleet");
 	vbmq_json_end(root);
 }
 
