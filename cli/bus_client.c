@@ -10,6 +10,7 @@
 #include <systemd/sd-bus.h>
 #include <unistd.h>
 
+#include "core/rebalance.h"
 #include "util/cleanup.h"
 
 #define SERVICE "org.vbmq1"
@@ -182,7 +183,21 @@ int cli_bus_document(struct cli *cli, const char *method, const char *argument, 
 	return r ? r : read_document(reply, ret_text);
 }
 
-int cli_bus_apply(struct cli *cli, const char *plan_id, bool dry_run, char **ret_text)
+/* Only what is asked for: a vbmqd that does not know an option refuses it. */
+static int append_options(const struct cli *cli, sd_bus_message *m, bool rebalance)
+{
+	int r = sd_bus_message_open_container(m, 'a', "{sv}");
+
+	if (r >= 0)
+		r = sd_bus_message_append(m, "{sv}", "dry-run", "b", (int)cli->dry_run);
+	if (r >= 0 && rebalance)
+		r = sd_bus_message_append(m, "{sv}", "rebalance", "b", 1);
+	if (r >= 0 && rebalance && cli->max_moves != VBMQ_MOVES_ANY)
+		r = sd_bus_message_append(m, "{sv}", "max-moves", "u", cli->max_moves);
+	return r < 0 ? r : sd_bus_message_close_container(m);
+}
+
+int cli_bus_apply(struct cli *cli, const char *plan_id, bool rebalance, char **ret_text)
 {
 	_cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL, *reply = NULL;
@@ -191,7 +206,8 @@ int cli_bus_apply(struct cli *cli, const char *plan_id, bool dry_run, char **ret
 	r = connect_bus(cli, &bus);
 	if (r == 0)
 		r = new_call(bus, "Apply", &m);
-	if (r == 0 && sd_bus_message_append(m, "sa{sv}", plan_id ? plan_id : "", 1, "dry-run", "b", (int)dry_run) < 0)
+	if (r == 0 &&
+	    (sd_bus_message_append(m, "s", plan_id ? plan_id : "") < 0 || append_options(cli, m, rebalance) < 0))
 		r = cli_failf(CLI_FAILED, "the plan id '%s' cannot be sent over the bus", plan_id ? plan_id : "");
 	if (r == 0)
 		r = call_and_wait(cli, bus, "Apply", m, &reply);

@@ -10,8 +10,8 @@
 
 /* org.vbmq1.Manager.METHOD with an optional string argument; the reply's document (a memfd). Caller frees *ret_text. */
 int cli_bus_document(struct cli *cli, const char *method, const char *argument, char **ret_text);
-/* Apply takes a plan id and options. */
-int cli_bus_apply(struct cli *cli, const char *plan_id, bool dry_run, char **ret_text);
+/* Apply takes a plan id (NULL: whatever it is) and options: --dry-run, and for a rebalance --max-moves. */
+int cli_bus_apply(struct cli *cli, const char *plan_id, bool rebalance, char **ret_text);
 /* A method without a reply worth reading. */
 int cli_bus_call(struct cli *cli, const char *method);
 /* A string property of the Manager; caller frees. */

@@ -51,6 +51,7 @@ enum cli_option { /* bit numbers of struct cli_verb.options */
 		  CLI_OPT_GUEST,
 		  CLI_OPT_FIT,
 		  CLI_OPT_SVG,
+		  CLI_OPT_MAX_MOVES,
 		  CLI_OPT_MAX,
 };
 
@@ -87,6 +88,7 @@ struct cli {
 	uint32_t interval_ms;
 	uint32_t count; /* watch: 0 = for ever */
 	bool revert;
+	uint32_t max_moves; /* rebalance; VBMQ_MOVES_ANY */
 	bool watch; /* stats: again and again */
 	char **args; /* what follows the options */
 	int n_args;
@@ -143,6 +145,7 @@ int cmd_explain(struct cli *cli);
 int cmd_list(struct cli *cli);
 int cmd_pause(struct cli *cli);
 int cmd_plan(struct cli *cli);
+int cmd_rebalance(struct cli *cli);
 int cmd_reload(struct cli *cli);
 int cmd_restore(struct cli *cli);
 int cmd_resume(struct cli *cli);

@@ -11,6 +11,7 @@
 
 #include "cli.h"
 #include "config.h"
+#include "core/rebalance.h"
 #include "util/array.h"
 #include "util/cleanup.h"
 #include "util/parse.h"
@@ -51,6 +52,8 @@ static const struct cli_option_text options[CLI_OPT_MAX] = {
 	[CLI_OPT_GUEST] = { 'g', "guest", "NxFILE",
 			    "N guests like this libvirt domain XML, e.g. 40xsmall.xml; may be given many times" },
 	[CLI_OPT_FIT] = { 0, "max", NULL, "with --fleet or --guest: how many guests of each template fit" },
+	[CLI_OPT_MAX_MOVES] = { 0, "max-moves", "N",
+				"at most N threads more have to leave a core of their own (default: any number)" },
 	[CLI_OPT_REVERT] = { 0, "revert", NULL, "put the configuration back as it was before configure" },
 };
 
@@ -208,6 +211,10 @@ static int set_option(struct cli *cli, enum cli_option option, const char *value
 	case CLI_OPT_SVG:
 		cli->svg = value;
 		break;
+	case CLI_OPT_MAX_MOVES:
+		if (vbmq_parse_u32(value, 0, VBMQ_MOVES_ANY - 1, &cli->max_moves) < 0)
+			return usage_error(cli, "--max-moves takes a number from 0, not ", value);
+		break;
 	case CLI_OPT_REVERT:
 		cli->revert = true;
 		break;
@@ -254,6 +261,7 @@ int cli_options_parse(struct cli *cli, int argc, char **argv, bool *ret_help)
 	cli->run_dir = VBMQ_RUN_DIR;
 	cli->state_dir = VBMQ_STATE_DIR;
 	cli->interval_ms = 2000;
+	cli->max_moves = VBMQ_MOVES_ANY;
 	cli->color = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
 	for (unsigned o = 0; o < CLI_OPT_MAX; o++) {
 		if (!(mask >> o & 1))

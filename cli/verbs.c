@@ -37,6 +37,17 @@ const struct cli_verb cli_verbs[] = {
 	  "THREAD is iothread1, vcpu0 and the like.", "domain", cmd_explain },
 	{ "apply", "", 0, 0, O(DRY_RUN) | O(PLAN_ID) | O(DIRECT) | O(POLICY) | O(RUN_DIR),
 	  "Carry out the plan and read it back", NULL, "", cmd_apply },
+	{ "rebalance", "", 0, 0,
+	  O(DRY_RUN) | O(MAX_MOVES) | O(PLAN_ID) | O(DIRECT) | O(POLICY) | O(RUN_DIR) | O(SNAPSHOT),
+	  "Place all guests better together, moving threads that stand well by themselves",
+	  "The everyday plan lets a thread stand where it stands unless another place is better for it. So with "
+	  "guests\n"
+	  "coming and going, threads end up scattered over more L3 domains than they need. This computes the better\n"
+	  "placement of all of them, shows its moves and what they are worth, and carries it out: one step after the\n"
+	  "other, no two threads ever on one core. --dry-run only shows, and so does --snapshot. Where there is "
+	  "nothing to\n"
+	  "gain, nothing is changed; the result stays, the everyday plan does not undo it.",
+	  "", cmd_rebalance },
 	{ "verify", "", 0, 0, O(DIRECT) | O(SNAPSHOT) | O(POLICY) | O(RUN_DIR),
 	  "Compare what is with what should be; exit status 5 on drift", NULL, "", cmd_verify },
 	{ "configure", "DOMAIN", 1, 1, O(DRY_RUN) | O(REVERT) | O(POLICY) | O(STATE_DIR),

@@ -35,6 +35,8 @@ struct vbmqd_request {
 	enum vbmqd_request_kind kind;
 	char plan_id[VBMQ_PLAN_ID_LEN + 1]; /* APPLY; "": whatever the state asks for */
 	bool dry_run; /* APPLY */
+	bool rebalance; /* APPLY: the better placement of all guests together instead of the everyday plan ... */
+	uint32_t max_moves; /* ... with at most so many moves more, or VBMQ_MOVES_ANY */
 	char uuid[37]; /* RESTORE; "": everything */
 	void (*answer)(void *data, const struct vbmqd_answer *answer);
 	void *data;

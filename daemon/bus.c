@@ -14,6 +14,7 @@
 #include <systemd/sd-bus.h>
 
 #include "config.h"
+#include "core/rebalance.h"
 #include "daemon/api.h"
 #include "daemon/bus_domain.h"
 #include "daemon/bus_reply.h"
@@ -208,15 +209,19 @@ static int method_verify(sd_bus_message *msg, void *userdata, sd_bus_error *erro
 
 static int do_apply(struct vbmqd_bus *b, sd_bus_message *msg, sd_bus_error *error)
 {
+	struct vbmqd_bus_options options = { .max_moves = VBMQ_MOVES_ANY };
 	struct vbmqd_request q = { .kind = VBMQD_REQUEST_APPLY };
 	const char *id;
 	int r;
 
 	r = sd_bus_message_read(msg, "s", &id);
 	if (r >= 0)
-		r = vbmqd_bus_read_options(msg, &q.dry_run, error);
+		r = vbmqd_bus_read_options(msg, &options, error);
 	if (r < 0)
 		return r;
+	q.dry_run = options.dry_run;
+	q.rebalance = options.rebalance;
+	q.max_moves = options.max_moves;
 	if (id[0] && strlen(id) != VBMQ_PLAN_ID_LEN)
 		return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS, "a plan id has %u hexadecimal digits",
 					 VBMQ_PLAN_ID_LEN);

@@ -51,9 +51,25 @@ int vbmqd_bus_reply(sd_bus_message *msg, const char *plan_id, const char *text)
 	return r;
 }
 
-int vbmqd_bus_read_options(sd_bus_message *msg, bool *ret_dry_run, sd_bus_error *error)
+static int read_option(sd_bus_message *msg, const char *key, struct vbmqd_bus_options *ret, sd_bus_error *error)
 {
-	int r, value;
+	int flag = 0;
+
+	if (ret && strcmp(key, "max-moves") == 0)
+		return sd_bus_message_read(msg, "v", "u", &ret->max_moves) < 0
+			       ? sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS, "option '%s' is a number (u)", key)
+			       : 0;
+	if (!ret || (strcmp(key, "dry-run") != 0 && strcmp(key, "rebalance") != 0))
+		return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS, "unknown option '%s'", key);
+	if (sd_bus_message_read(msg, "v", "b", &flag) < 0)
+		return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS, "option '%s' is a boolean", key);
+	*(key[0] == 'd' ? &ret->dry_run : &ret->rebalance) = flag;
+	return 0;
+}
+
+int vbmqd_bus_read_options(sd_bus_message *msg, struct vbmqd_bus_options *ret, sd_bus_error *error)
+{
+	int r;
 
 	r = sd_bus_message_enter_container(msg, 'a', "{sv}");
 	if (r < 0)
@@ -62,14 +78,10 @@ int vbmqd_bus_read_options(sd_bus_message *msg, bool *ret_dry_run, sd_bus_error 
 		const char *key;
 
 		r = sd_bus_message_read(msg, "s", &key);
-		if (r < 0)
-			return r;
-		if (!ret_dry_run || strcmp(key, "dry-run") != 0)
-			return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS, "unknown option '%s'", key);
-		if (sd_bus_message_read(msg, "v", "b", &value) < 0)
-			return sd_bus_error_setf(error, SD_BUS_ERROR_INVALID_ARGS, "option '%s' is a boolean", key);
-		*ret_dry_run = value;
-		r = sd_bus_message_exit_container(msg);
+		if (r >= 0)
+			r = read_option(msg, key, ret, error);
+		if (r >= 0)
+			r = sd_bus_message_exit_container(msg);
 		if (r < 0)
 			return r;
 	}

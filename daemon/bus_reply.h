@@ -4,6 +4,7 @@
 /* What all methods share: errors by name, documents as descriptors, options. */
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include <systemd/sd-bus.h>
 
@@ -19,5 +20,11 @@ int vbmqd_bus_reply_error(sd_bus_message *msg, const struct vbmq_err *e);
 /* Answers with the document in a memfd, preceded by the plan id unless that is NULL. */
 int vbmqd_bus_reply(sd_bus_message *msg, const char *plan_id, const char *text);
 
-/* Reads a{sv}: "dry-run" (b) where ret_dry_run is not NULL; anything else is refused. */
-int vbmqd_bus_read_options(sd_bus_message *msg, bool *ret_dry_run, sd_bus_error *error);
+struct vbmqd_bus_options {
+	bool dry_run;
+	bool rebalance;
+	uint32_t max_moves;
+};
+
+/* Reads a{sv}: "dry-run" (b), "rebalance" (b) and "max-moves" (u) where ret is not NULL; anything else is refused. */
+int vbmqd_bus_read_options(sd_bus_message *msg, struct vbmqd_bus_options *ret, sd_bus_error *error);

@@ -28,6 +28,7 @@
 #include "daemon/api.h"
 #include "daemon/jobs.h"
 #include "daemon/log.h"
+#include "daemon/rebalance.h"
 #include "daemon/reconcile.h"
 #include "daemon/snapshot.h"
 #include "daemon/undo_file.h"
@@ -408,6 +409,7 @@ static void restore_done(struct vbmqd_manager *m, struct vbmqd_apply_job *j)
 static void dry_run_done(struct vbmqd_manager *m, struct vbmqd_apply_job *j)
 {
 	struct vbmq_err e = VBMQ_ERR_INIT;
+	bool rebalanced;
 
 	if (publish_report(m, j->report, m->plan, m->plan->steps, m->plan->n_steps, &e) < 0) {
 		fail_and_slow_down(m, &e);
@@ -417,7 +419,13 @@ static void dry_run_done(struct vbmqd_manager *m, struct vbmqd_apply_job *j)
 		memcpy(m->dry_run_id, m->plan->id, sizeof(m->dry_run_id));
 	vbmqd_log_about(LOG_INFO, &(struct vbmqd_about){ .plan_id = m->plan->id }, "dry run: %zu steps would be done",
 			m->plan->n_steps);
+	rebalanced = m->cycle.request && m->cycle.request->rebalance;
 	answer(&m->cycle, &(struct vbmqd_answer){ .plan_id = m->plan->id, .document = m->report });
+	/* What was not done is not what should be. */
+	if (rebalanced && plan_now(m, false, &e) < 0) {
+		fail_and_slow_down(m, &e);
+		return;
+	}
 	conclude(m);
 }
 
@@ -512,6 +520,20 @@ void vbmqd_cycle_verify(struct vbmqd_manager *m)
 
 /* --- what a cycle does with its plan -------------------------------------------------------------------------------- */
 
+static void decide_apply(struct vbmqd_manager *m, const struct vbmqd_request *q, bool dry_run)
+{
+	struct vbmq_err e = VBMQ_ERR_INIT;
+
+	if (!q->rebalance && q->plan_id[0] && strcmp(q->plan_id, m->plan->id) != 0)
+		vbmqd_cycle_fail(m, -ESTALE, "the state has moved since that plan was made; plan again");
+	else if (m->paused && !dry_run)
+		vbmqd_cycle_fail(m, -ECANCELED, "vbmqd is paused; Resume first");
+	else if (q->rebalance && vbmqd_rebalance(m, q, &e) < 0)
+		vbmqd_cycle_fail(m, e.code, e.text);
+	else
+		start_apply(m, false, dry_run);
+}
+
 static void decide_request(struct vbmqd_manager *m)
 {
 	const struct vbmqd_request *q = m->cycle.request;
@@ -523,12 +545,7 @@ static void decide_request(struct vbmqd_manager *m)
 		conclude(m);
 		return;
 	case VBMQD_REQUEST_APPLY:
-		if (q->plan_id[0] && strcmp(q->plan_id, m->plan->id) != 0)
-			vbmqd_cycle_fail(m, -ESTALE, "the state has moved since that plan was made; plan again");
-		else if (m->paused && !dry_run)
-			vbmqd_cycle_fail(m, -ECANCELED, "vbmqd is paused; Resume first");
-		else
-			start_apply(m, false, dry_run);
+		decide_apply(m, q, dry_run);
 		return;
 	case VBMQD_REQUEST_RESTORE:
 		start_apply(m, true, dry_run);

@@ -39,3 +39,18 @@ int vbmq_plan_id(const struct vbmq_snapshot *snapshot, const struct vbmq_policy 
 	vbmq_sha256_hex(digest, VBMQ_PLAN_ID_LEN, ret);
 	return 0;
 }
+
+void vbmq_plan_id_rebalance(const char *id, uint32_t max_moves, char ret[VBMQ_PLAN_ID_LEN + 1])
+{
+	uint8_t moves[4] = { (uint8_t)(max_moves >> 24), (uint8_t)(max_moves >> 16), (uint8_t)(max_moves >> 8),
+			     (uint8_t)max_moves };
+	struct vbmq_sha256 sum;
+	uint8_t digest[32];
+
+	vbmq_sha256_init(&sum);
+	vbmq_sha256_add(&sum, "rebalance\n", 10);
+	vbmq_sha256_add(&sum, moves, sizeof(moves));
+	vbmq_sha256_add(&sum, id, strlen(id));
+	vbmq_sha256_end(&sum, digest);
+	vbmq_sha256_hex(digest, VBMQ_PLAN_ID_LEN, ret);
+}

@@ -3,15 +3,16 @@
 /*
  * Built upon the planner from outside, by asking it again:
  *   1. the everyday plan is what has to be beaten;
- *   2. the planner on a copy of the snapshot in which nobody who gets a place of his own stands anywhere: so moves cost
- *      nothing, and what comes out is the best set of cores;
- *   3. the planner on the snapshot itself, with only these cores to dedicate: the same costs but for the moves, of which
- *      it takes the fewest. This is the candidate.
- * Where that may not be (more moves than allowed, or it would not stay), L3 domains are given up one by one, the emptiest
- * first, each if what is left has room at no greater cost.
+ *   2. L3 domains are given up one by one, the emptiest first: the planner with only the cores of the others to dedicate;
+ *   3. the planner on a copy of the snapshot in which nobody who gets a place of his own stands anywhere: so moves cost
+ *      nothing, and what comes out is the best set of cores; then the planner on the snapshot itself, with only these
+ *      cores to dedicate: the same costs but for the moves, of which it takes the fewest.
+ * 2 finds what takes few moves, 3 what takes many together.
  *
- * A candidate is taken only if its score beats the best so far, no domain loses a place, and the everyday plan on the
- * state that it leads to is empty. So what is promised is checked, not concluded.
+ * A candidate is taken only if its score beats the best so far (or equals it with fewer moves), no domain loses a place,
+ * and the everyday plan on the state that it leads to is empty. So what is promised is checked, not concluded.
+ *
+ * Limits. The score is a minimum of what was tried, not of all placements. One planner run for each L3 domain in use.
  */
 
 #include "core/rebalance.h"
@@ -149,6 +150,13 @@ static const struct way *best(const struct search *x)
 	return x->best.placement ? &x->best : &x->everyday;
 }
 
+static bool beats(const struct way *a, const struct way *b)
+{
+	int r = vbmq_score_compare(&a->score, &b->score);
+
+	return r < 0 || (r == 0 && a->n_own_moves < b->n_own_moves);
+}
+
 /* Plans under policy, and keeps the result if it is good. */
 static int try_policy(struct search *x, const struct vbmq_policy *policy)
 {
@@ -157,7 +165,7 @@ static int try_policy(struct search *x, const struct vbmq_policy *policy)
 
 	if (r < 0)
 		return r;
-	if (w.rests && w.n_own_moves <= x->max_moves && vbmq_score_compare(&w.score, &best(x)->score) < 0 &&
+	if (w.rests && w.n_own_moves <= x->max_moves && beats(&w, best(x)) &&
 	    nobody_loses(x->everyday.placement, w.placement)) {
 		way_done(&x->best);
 		x->best = w;
@@ -225,14 +233,15 @@ static size_t n_dedicated(const struct vbmq_placement *p, const struct vbmq_l3 *
 	return vbmq_cpuset_count(&here);
 }
 
-/* Gives up this L3 domain; those that are free stay free. */
+/* Gives up this L3 domain; those that are free stay free, but for that of the boot core, which is never wholly free. */
 static int try_without(struct search *x, uint32_t without)
 {
 	const struct vbmq_host *h = x->s->host;
 	struct vbmq_cpuset cpus = VBMQ_CPUSET_EMPTY;
 
 	for (uint32_t i = 0; i < h->n_l3s; i++)
-		if (i != without && n_dedicated(best(x)->placement, &h->l3s[i]))
+		if (i != without && (n_dedicated(best(x)->placement, &h->l3s[i]) ||
+				     vbmq_cpuset_has(&h->l3s[i].cpus, (unsigned)vbmq_cpuset_next(&h->usable, 0))))
 			cpus = vbmq_cpuset_or(&cpus, &h->l3s[i].cpus);
 	return try_cores(x, &cpus);
 }
@@ -272,11 +281,12 @@ static int find_better(struct search *x)
 
 	if (vbmq_policy_copy(x->policy, &x->keen) < 0)
 		return vbmq_err_oom(x->err);
+	x->keen.move_gain = 0;
 	r = try_policy(x, &x->keen);
 	if (r == 0)
-		r = try_from_nothing(x);
-	if (r == 0 && !x->best.placement)
 		r = try_l3_by_l3(x);
+	if (r == 0)
+		r = try_from_nothing(x);
 	vbmq_policy_done(&x->keen);
 	return r;
 }

@@ -8,7 +8,7 @@
  * The better placement of all guests together, also where the everyday plan would let threads stand. What comes out is a
  * plan like any other, with these promises (each a property test):
  *   - the state it leads to is never worse than the one of the everyday plan (vbmq_score_compare), and better if it moves
- *     threads that the everyday plan would not;
+ *     threads that the everyday plan would not, or as good with fewer moves;
  *   - no domain gets fewer places of its own than by the everyday plan;
  *   - it stays: the everyday plan on that state is empty.
  * Where nothing better is found, the plan is the everyday one, and better is false.

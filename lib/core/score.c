@@ -186,15 +186,18 @@ int vbmq_score(const struct vbmq_snapshot *s, const struct vbmq_policy *policy, 
 {
 	_cleanup_free_ uint32_t *n_allowed = calloc(VBMQ_CPUS_MAX, sizeof(*n_allowed));
 	struct look l = { .s = s, .h = s->host, .n_allowed = n_allowed };
+	unsigned boot;
 
 	if (!n_allowed)
 		return vbmq_err_oom(err);
+	boot = (unsigned)vbmq_cpuset_next(&s->host->usable, 0);
 	vbmq_score_allowed(s, n_allowed);
 	for (size_t i = 0; i < s->n_domains; i++)
 		if (add_domain(&l, s->domains[i], policy) < 0)
 			return vbmq_err_oom(err);
 	for (unsigned i = 0; i < s->host->n_l3s; i++) {
-		bool usable = vbmq_cpuset_intersects(&s->host->l3s[i].cpus, &s->host->usable);
+		bool usable = vbmq_cpuset_intersects(&s->host->l3s[i].cpus, &s->host->usable) &&
+			      !vbmq_cpuset_has(&s->host->l3s[i].cpus, boot);
 
 		l.score.n_l3 += usable;
 		l.score.n_l3_free += usable && !vbmq_cpuset_has(&l.used_l3, i);

@@ -24,7 +24,7 @@ struct vbmq_score {
 	size_t n_far; /* ... and the thread may run outside of it */
 	uint64_t locality; /* vbmq_cost_near() of all pairs, added up */
 	uint64_t awkward; /* threads on the boot core, slower cores, not on isolated ones though there are (cost.h) */
-	size_t n_l3; /* L3 domains with usable CPUs */
+	size_t n_l3; /* L3 domains with usable CPUs, less that of the boot core, which is the host's own */
 	size_t n_l3_free; /* ... where no thread of any domain stands inside one core */
 };
 

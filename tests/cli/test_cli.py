@@ -21,7 +21,7 @@ SHARED = pathlib.Path(os.environ.get("VBMQ_SHARED") or ROOT.parent / "shared") /
 DB1, WEB1 = ROOT / "docs/examples/db1.xml", ROOT / "docs/examples/web1.xml"
 HOST = "synthetic:node:2 l3:2 core:4 pu:2"
 VERBS = ["status", "topology", "list", "show", "plan", "explain", "apply", "verify", "configure", "capture", "restore", "stats", "watch",
-         "doctor", "validate", "pause", "resume", "reload", "version"]
+         "rebalance", "doctor", "validate", "pause", "resume", "reload", "version"]
 NO_BUS = "unix:path=/nonexistent/vbmq-bus"
 
 
@@ -49,6 +49,7 @@ def test_help_names_every_verb_and_every_verb_has_help():
                                   ["plan", "--host"], ["plan", "--domain", "x.xml"], ["plan", "--device", "a=0"],
                                   ["plan", "--host", HOST, "--snapshot", "s.json"], ["plan", "--capability", "magic"],
                                   ["watch", "--interval", "1ms"], ["watch", "--count", "0"], ["stats", "--watch=0"], ["stats", "--watch=1s"], ["stats", "--direct"], ["validate"],
+                                  ["rebalance", "--max-moves", "-1"], ["rebalance", "--policy", "x.conf"],
                                   ["plan", "--host", HOST, "--domain", str(DB1), "--device", "nvme"],
                                   ["plan", "--host", HOST, "--domain", str(DB1), "--device", "/dev/nvme0n1=9"]])
 def test_wrong_usage_is_2(args):
@@ -56,8 +57,8 @@ def test_wrong_usage_is_2(args):
     assert r.stderr or not args
 
 
-@pytest.mark.parametrize("verb", ["status", "list", "plan", "explain", "apply", "verify", "capture", "restore", "pause", "resume",
-                                  "reload"])
+@pytest.mark.parametrize("verb", ["status", "list", "plan", "explain", "apply", "rebalance", "verify", "capture", "restore", "pause",
+                                  "resume", "reload"])
 def test_no_daemon_is_3(verb):
     r = run(verb, "--bus", NO_BUS, code=3)
     assert "vbmqd" in r.stderr and not r.stdout
@@ -232,3 +233,40 @@ def test_completion_words():
 
 def VERBS_IN_ORDER():
     return [line.split()[0] for line in run("--help").stdout.split("Verbs:\n")[1].split("\n\n")[0].splitlines()]
+
+
+def golden(name):
+    return ROOT / "tests/golden/cases" / name / "snapshot.json"
+
+
+def test_rebalance_offline_shows_moves_and_gain():
+    """Four threads in four L3 domains: every day they stay, together they need two, and no move is one too many."""
+    snapshot = golden("scattered-over-l3s")
+    assert json.loads(run("plan", "--snapshot", snapshot, "--json").stdout)["steps"] == []
+    doc = json.loads(run("rebalance", "--snapshot", snapshot, "--json").stdout)
+    documents.validate(doc, "rebalance")
+    assert doc["better"] and "report" not in doc
+    assert {m["from"] for m in doc["moves"]} <= {"5", "13", "40", "52"} and all(m["had_own"] for m in doc["moves"])
+    assert doc["before"] == doc["everyday"] and len(doc["moves"]) == 3
+    assert doc["after"]["own_core"] == doc["before"]["own_core"] == 4
+    assert doc["after"]["numa_misses"] == doc["before"]["numa_misses"] == 0
+    assert doc["after"]["l3_domains_free"] - doc["before"]["l3_domains_free"] == 3  # two on node 0, beside the boot core
+    text = run("rebalance", "--snapshot", snapshot).stdout
+    assert "%d threads would leave a core of their own" % len(doc["moves"]) in text and "Nothing was changed" in text
+    assert re.search(r"L3 domains wholly free +11 of 15 +14 of 15", text), text
+    one = json.loads(run("rebalance", "--snapshot", snapshot, "--json", "--max-moves", "1").stdout)
+    assert len(one["moves"]) == 1 and one["plan_id"] != doc["plan_id"]
+    assert one["before"]["l3_domains_free"] < one["after"]["l3_domains_free"] < doc["after"]["l3_domains_free"]
+    assert run("rebalance", "--snapshot", snapshot, "--json", "--plan", doc["plan_id"]).stdout == \
+        run("rebalance", "--snapshot", snapshot, "--json").stdout
+    assert "is stale" in run("rebalance", "--snapshot", snapshot, "--plan", "0" * 32, code=1).stderr
+
+
+def test_rebalance_says_when_there_is_nothing_to_gain():
+    text = run("rebalance", "--snapshot", golden("settled-does-not-move")).stdout
+    assert "Nothing to gain" in text
+    text = run("rebalance", "--snapshot", golden("scattered-over-l3s"), "--max-moves", "0").stdout
+    assert "Nothing to gain with so few moves" in text
+    doc = json.loads(run("rebalance", "--snapshot", golden("settled-does-not-move"), "--json").stdout)
+    documents.validate(doc, "rebalance")
+    assert not doc["better"] and doc["moves"] == []

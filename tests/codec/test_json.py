@@ -50,7 +50,7 @@ def test_schema_is_one(kind):
 
 
 def test_all_kinds_have_a_schema():
-    assert set(schemas) == {*KINDS, "common", "policy"}
+    assert set(schemas) == {*KINDS, "common", "policy", "rebalance"}
 
 
 @pytest.mark.parametrize("kind,path", cases("valid"))

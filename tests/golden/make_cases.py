@@ -239,6 +239,16 @@ def cases():
         hung.thread(kind, i, affinity="0-3,6-7", applied="0-3,6-7")
     yield "hung-keeps-its-core", "laptop", [hung, g("laptop", "late", wish=W(), caps=PATCHED), g("laptop", "plain")], P()
     yield "managed-no-more", "one-socket", [left], P()
+    # What is left of a fleet: one thread each in four L3 domains of two nodes. It stays every day; rebalance draws it together.
+    scattered = [g("many-l3", "g%d" % i, vcpus=2, wish=W(iothreads=1), iothreads=(1,), nodes=str(i // 2),
+                   disks={"vda": {"queues": 1, "map": [1], "node": i // 2}}) for i in range(4)]
+    at = [5, 13, 40, 52]
+    rest = cpulist(c for c in range(128) if c % 64 not in at)
+    for x, cpu in zip(scattered, at):
+        x.thread("iothread", 1, affinity=str(cpu), applied=str(cpu), own=True, polling={"max_ns": 1000000, "grow": 1000, "shrink": 1})
+        for kind, i in (("vcpu", 0), ("vcpu", 1), ("emulator", 0)):
+            x.thread(kind, i, affinity=rest, applied=rest)
+    yield "scattered-over-l3s", "many-l3", scattered, P()
 
 
 def main():

@@ -160,6 +160,56 @@ def test_a_plan_that_is_out_of_date_is_refused(world, direct):
     assert report["ok"] and set(alone(one)) == {("one", "iothread1")}
 
 
+@pytest.mark.parametrize("direct", [True, False], ids=["direct", "bus"])
+def test_rebalance_moves_what_would_stand_for_ever(world, direct, tmp_path):
+    """A thread on the core of the lowest CPU, because once it had to be there. Every day it stays; a rebalance gives that core
+    back to the host, through the very steps it showed, and the plan afterwards has nothing to add."""
+    first = set(core_of()[min(ALL)])
+    others = ALL - first
+    one = world.guest("one")
+    rules = tmp_path / "rules.conf"
+    rules.write_text(f"[policy]\nshared-min-cores=1\ndedicated-cpus={','.join(map(str, first))}\n")
+    free = "[policy]\nshared-min-cores=1\n"
+    if direct:
+        world.ctl.json("apply", "--direct", "--policy", str(rules))
+        rules.write_text(free)
+        how = ["--direct", "--policy", str(rules)]
+    else:
+        vbmqd = world.vbmqd(wait=False)
+        with open(vbmqd.conf, encoding="utf-8") as f:
+            usual = f.read()
+        vbmqd.write_conf(usual + f"dedicated-cpus={','.join(map(str, first))}\n")
+        vbmqd.call("Reload")
+        vbmqd.wait_verdict("ok", timeout=LIMIT)
+        wait_for(lambda: set(next(iter(alone(one).values()), {})) <= first and alone(one), LIMIT, "the thread on the boot core")
+        vbmqd.write_conf(usual)
+        vbmqd.call("Reload")
+        how = []
+    assert world.ctl.json("plan", *how)[1]["steps"] == []
+    assert set(alone(one)[("one", "iothread1")]) <= first
+    before = look(one)
+
+    _, shown = world.ctl.json("rebalance", *how, "--dry-run")
+    assert shown["better"] and [(m["domain"], m["kind"], m["id"]) for m in shown["moves"]] == [("one", "iothread", 1)]
+    assert cpulist(shown["moves"][0]["to"]) <= others and shown["before"]["core_cost"] > shown["after"]["core_cost"]
+    assert stayed(before, look(one))
+    assert "Nothing was changed: leave out --dry-run" in world.ctl.run("rebalance", *how, "--dry-run").stdout
+    assert "Nothing to gain with so few moves" in world.ctl.run("rebalance", *how, "--max-moves", "0").stdout
+    assert stayed(before, look(one))
+    stale = world.ctl.run("rebalance", *how, "--plan", "0" * 32, ok=(1,))
+    assert "is stale" in stale.stderr and stayed(before, look(one))
+
+    _, done = world.ctl.json("rebalance", *how, "--plan", shown["plan_id"])
+    assert done["plan_id"] == shown["plan_id"] == done["report"]["plan_id"] and done["report"]["ok"]
+    assert done["report"]["counts"]["bad_checks"] == 0
+    assert set(alone(one)[("one", "iothread1")]) <= others
+    assert world.ctl.json("plan", *how)[1]["steps"] == []
+    assert "Nothing to gain: " in world.ctl.run("rebalance", *how).stdout
+    if not direct:
+        vbmqd.wait_verdict("ok", timeout=LIMIT)
+        assert world.ctl.json("verify")[1]["ok"] and "rebalancing" in vbmqd.log
+
+
 def test_a_capture_plans_the_same_anywhere(world, tmp_path):
     """The snapshot of a real host gives the same plan id, offline, as that host's own plan."""
     world.guest("one")

@@ -32,7 +32,7 @@ class Ctl:
         own = []
         if verb == "configure":
             own = ["--state-dir", f"{self.dir}/state"]
-        elif "--direct" in args and verb in ("apply", "verify", "restore", "capture", "doctor"):
+        elif "--direct" in args and verb in ("apply", "rebalance", "verify", "restore", "capture", "doctor"):
             own = ["--run-dir", f"{self.dir}/run"]
         return [self.program, verb, *self.options, *own, *args]
 
@@ -48,7 +48,7 @@ class Ctl:
         done = self.run(verb, "--json", *args, ok=ok)
         document = json.loads(done.stdout)
         kind = document["schema"].split("/")[0].removeprefix("vbmq-")
-        if kind in ("plan", "report", "snapshot", "explain", "stats"):
+        if kind in ("plan", "report", "snapshot", "explain", "stats", "rebalance"):
             validate(document, kind)
         return done.returncode, document
 
