@@ -148,6 +148,10 @@ static bool has_drift(const struct vbmq_domain *d)
 		if (t->held && !vbmq_cpuset_is_empty(&t->affinity) && !vbmq_cpuset_equal(&t->affinity, &t->applied))
 			return true;
 	}
+	for (size_t i = 0; i < d->n_disks; i++) {
+		if (vbmq_disk_drifted(&d->disks[i]))
+			return true;
+	}
 	return false;
 }
 
@@ -165,7 +169,7 @@ static void watch_drift(struct vbmqd_manager *m, const struct vbmq_snapshot *s)
 		vbmqd_log_about(
 			LOG_WARNING,
 			&(struct vbmqd_about){ .domain = d->name, .uuid = d->uuid, .message_id = VBMQD_MSG_DRIFT },
-			"somebody changed affinities that we had set; policy: %s",
+			"somebody changed affinities or queue maps that we had set; policy: %s",
 			vbmq_drift_words[m->conf.policy.drift]);
 		if (m->listener.drifted)
 			m->listener.drifted(m->listener.data, d->name);

@@ -30,6 +30,18 @@ static void settle_pin(struct vbmq_undo *u, const struct vbmq_track *track, cons
 	e->settled = true;
 }
 
+static void settle_map(struct vbmq_undo *u, const struct vbmq_track *track, uint32_t domain, const char *target)
+{
+	const struct vbmq_track_disk *disk = vbmq_track_disk(track, domain, target);
+	const struct vbmq_undo_entry *found = vbmq_undo_map(u, track->snapshot->domains[domain], target);
+	struct vbmq_undo_entry *e = found ? &u->entries[found - u->entries] : NULL;
+
+	if (!disk || !e || !e->applied_map || disk->n_map != e->n_map)
+		return;
+	memcpy(e->applied_map, disk->map, e->n_map * sizeof(*e->applied_map));
+	e->settled = disk->known;
+}
+
 /* Forgets an I/O thread that is not ours or not there. */
 static void drop_added(struct vbmq_undo *u, const struct vbmq_domain *d, uint32_t id)
 {
@@ -52,9 +64,12 @@ static void drop_added(struct vbmq_undo *u, const struct vbmq_domain *d, uint32_
 void vbmq_settle(struct vbmq_undo *u, const struct vbmq_track *track, const struct vbmq_step *steps,
 		 const struct vbmq_step_result *results, size_t n_steps)
 {
-	for (size_t i = 0; i < n_steps; i++)
+	for (size_t i = 0; i < n_steps; i++) {
 		if (steps[i].op == VBMQ_STEP_PIN)
 			settle_pin(u, track, &steps[i]);
+		else if (steps[i].op == VBMQ_STEP_MAP_QUEUES)
+			settle_map(u, track, steps[i].domain, steps[i].target);
+	}
 	for (size_t i = 0; i < n_steps; i++) {
 		const struct vbmq_step *s = &steps[i];
 		const struct vbmq_track_thread *th;
@@ -144,10 +159,13 @@ static bool has_tasks(const struct vbmq_undo *u, const char *uuid)
 	return false;
 }
 
-static void settle_entry(const struct vbmq_track *track, uint32_t domain, struct vbmq_undo_entry *e)
+static void settle_entry(struct vbmq_undo *u, const struct vbmq_track *track, uint32_t domain,
+			 struct vbmq_undo_entry *e)
 {
 	const struct vbmq_track_thread *th = vbmq_track_thread(track, domain, e->thread, e->id);
 
+	if (e->kind == VBMQ_UNDO_MAP)
+		settle_map(u, track, domain, e->target);
 	if (e->kind != VBMQ_UNDO_AFFINITY || !th || th->gone || th->lost || !th->known)
 		return;
 	e->applied = th->cpus;
@@ -196,6 +214,6 @@ void vbmq_settle_restored(struct vbmq_undo *u, const struct vbmq_track *track, c
 		else if (back)
 			vbmq_undo_drop(u, e);
 		else
-			settle_entry(track, d, e);
+			settle_entry(u, track, d, e);
 	}
 }

@@ -38,6 +38,7 @@ static int copy_disks(struct vbmq_track *t)
 			if (!disk->map)
 				return -ENOMEM;
 			disk->n_map = from->n_queues;
+			disk->known = true;
 			for (size_t q = 0; q < from->n_queues; q++)
 				disk->map[q] = from->queues[q].iothread;
 		}
@@ -175,12 +176,11 @@ static void add_thread(struct vbmq_track *t, const struct vbmq_step *step)
 	};
 }
 
-static void set_map(struct vbmq_track *t, const struct vbmq_step *step, const uint32_t *map, size_t n)
+static void learn_map(struct vbmq_track_disk *disk, const struct vbmq_observed *o)
 {
-	struct vbmq_track_disk *disk = vbmq_track_disk(t, step->domain, step->target);
-
-	if (disk && disk->n_map == n)
-		memcpy(disk->map, map, n * sizeof(*map));
+	disk->known = o && disk->n_map == o->n_map;
+	if (disk->known)
+		memcpy(disk->map, o->map, o->n_map * sizeof(*o->map));
 }
 
 void vbmq_track_assume(struct vbmq_track *t, const struct vbmq_step *step)
@@ -225,6 +225,7 @@ static void learn_pin(struct vbmq_track_thread *th, const struct vbmq_step *step
 void vbmq_track_learn(struct vbmq_track *t, const struct vbmq_step *step, const struct vbmq_observed *o)
 {
 	struct vbmq_track_thread *th = vbmq_track_thread(t, step->domain, step->kind, step->id);
+	struct vbmq_track_disk *disk;
 
 	switch (step->op) {
 	case VBMQ_STEP_PIN:
@@ -248,8 +249,9 @@ void vbmq_track_learn(struct vbmq_track *t, const struct vbmq_step *step, const 
 			th->polling.max_ns = UINT64_MAX;
 		return;
 	case VBMQ_STEP_MAP_QUEUES:
-		if (o)
-			set_map(t, step, o->map, o->n_map);
+		disk = vbmq_track_disk(t, step->domain, step->target);
+		if (disk)
+			learn_map(disk, o);
 		return;
 	}
 }

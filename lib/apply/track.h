@@ -33,6 +33,7 @@ struct vbmq_track_disk {
 	const char *target; /* borrowed */
 	uint32_t *map;
 	size_t n_map;
+	bool known; /* map was read (else: it may be any that a step asked for) */
 };
 
 struct vbmq_track {

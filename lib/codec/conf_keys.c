@@ -72,7 +72,7 @@ const struct vbmq_conf_entry vbmq_conf_entries[] = {
 	    "The only CPUs that may be dedicated; empty: all but the reserved ones. May be repeated." },
 	  VBMQ_CONF_CPUS, AT(policy.dedicated), 0, 0, NULL },
 	{ { "policy", "drift", "repair", "repair | respect",
-	    "What happens to a thread that somebody else moved: put back, or left there with a warning." },
+	    "What happens to a thread that somebody else moved, or a queue map that somebody else changed: put back, or left with a warning." },
 	  VBMQ_CONF_WORD, AT(policy.drift), 0, 0, vbmq_drift_words },
 	{ { "policy", "move-gain", "32", "0..1000000",
 	    "How much nearer its vCPUs a thread must come to leave its core: more than this for each thread moved. 64: one "

@@ -61,6 +61,8 @@ static json_t *disk_new(struct vbmq_json_writer *w, const struct vbmq_disk *disk
 		json_t *q = vbmq_json_new_object(w);
 
 		vbmq_json_put_int(w, q, "iothread", disk->queues[i].iothread);
+		if (disk->held)
+			vbmq_json_put_int(w, q, "applied", disk->queues[i].applied);
 		vbmq_json_put_cpus(w, q, "vcpus", &disk->queues[i].vcpus);
 		vbmq_json_put_bool(w, q, "exact", disk->queues[i].vcpus_exact);
 		vbmq_json_append(w, queues, q);
@@ -137,10 +139,17 @@ static void read_queues(struct vbmq_json *disk, struct vbmq_disk *ret)
 	for (size_t i = 0; i < n && disk->reader->code == 0; i++) {
 		struct vbmq_json v = vbmq_json_item(&list, i);
 		struct vbmq_queue *q = vbmq_json_add(v.reader, ret->queues, ret->n_queues, VBMQ_QUEUES_MAX);
+		int64_t applied;
 
 		if (!q)
 			return;
 		q->iothread = (uint32_t)vbmq_json_need_int(&v, "iothread", 0, UINT32_MAX);
+		applied = vbmq_json_opt_int(&v, "applied", 0, UINT32_MAX, -1);
+		if (i == 0)
+			ret->held = applied >= 0;
+		else if (ret->held != (applied >= 0))
+			vbmq_json_fail(&v, -EINVAL, "either all queues of a disk have \"applied\" or none");
+		q->applied = ret->held ? (uint32_t)applied : 0;
 		vbmq_json_opt_cpus(&v, "vcpus", true, &q->vcpus);
 		q->vcpus_exact = vbmq_json_opt_bool(&v, "exact", false);
 		vbmq_json_end(&v);

@@ -5,6 +5,7 @@
 #include "codec/json_undo.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "codec/json_parts.h"
@@ -17,12 +18,12 @@ VBMQ_DEFINE_CLEANUP(struct vbmq_undo *, vbmq_undo_free);
 
 /* --- writing ------------------------------------------------------------------------------------------------------ */
 
-static json_t *map_new(struct vbmq_json_writer *w, const struct vbmq_undo_entry *e)
+static json_t *map_new(struct vbmq_json_writer *w, const uint32_t *ids, size_t n)
 {
 	json_t *map = vbmq_json_new_array(w);
 
-	for (size_t i = 0; i < e->n_map; i++)
-		vbmq_json_append(w, map, json_integer(e->map[i]));
+	for (size_t i = 0; i < n; i++)
+		vbmq_json_append(w, map, json_integer(ids[i]));
 	return map;
 }
 
@@ -51,7 +52,9 @@ static json_t *entry_new(struct vbmq_json_writer *w, const struct vbmq_undo_entr
 		vbmq_json_put_polling(w, o, "polling", &e->polling);
 	} else if (e->kind == VBMQ_UNDO_MAP) {
 		vbmq_json_put_text(w, o, "target", e->target);
-		vbmq_json_put(w, o, "map", map_new(w, e));
+		vbmq_json_put(w, o, "map", map_new(w, e->map, e->n_map));
+		if (e->settled)
+			vbmq_json_put(w, o, "applied", map_new(w, e->applied_map, e->n_map));
 	}
 	return o;
 }
@@ -70,18 +73,35 @@ int vbmq_undo_format(const struct vbmq_undo *u, char **ret, struct vbmq_err *err
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
 
-static void read_map(struct vbmq_json *v, struct vbmq_undo_entry *e)
+static uint32_t *read_map(struct vbmq_json *list, size_t n)
 {
-	struct vbmq_json map = vbmq_json_need(v, "map");
-	size_t n = vbmq_json_array(&map, 1, VBMQ_QUEUES_MAX);
+	uint32_t *map = calloc(n, sizeof(*map));
 
-	for (size_t i = 0; i < n && v->reader->code == 0; i++) {
-		struct vbmq_json item = vbmq_json_item(&map, i);
-		uint32_t *id = vbmq_json_add(v->reader, e->map, e->n_map, VBMQ_QUEUES_MAX);
+	if (!map)
+		vbmq_json_oom(list->reader);
+	for (size_t i = 0; map && i < n && list->reader->code == 0; i++) {
+		struct vbmq_json item = vbmq_json_item(list, i);
 
-		if (id)
-			*id = (uint32_t)vbmq_json_int(&item, 0, UINT32_MAX, 0);
+		map[i] = (uint32_t)vbmq_json_int(&item, 0, UINT32_MAX, 0);
 	}
+	return map;
+}
+
+/* What was set last is there once that is known: "settled" of the other kinds. */
+static void read_maps(struct vbmq_json *v, struct vbmq_undo_entry *e)
+{
+	struct vbmq_json map = vbmq_json_need(v, "map"), applied = vbmq_json_opt(v, "applied");
+
+	e->n_map = vbmq_json_array(&map, 1, VBMQ_QUEUES_MAX);
+	if (v->reader->code == 0)
+		e->map = read_map(&map, e->n_map);
+	e->settled = applied.value;
+	if (!applied.value || v->reader->code < 0)
+		return;
+	if (vbmq_json_array(&applied, 1, VBMQ_QUEUES_MAX) != e->n_map)
+		vbmq_json_fail(&applied, -EINVAL, "has not as many queues as \"map\"");
+	else
+		e->applied_map = read_map(&applied, e->n_map);
 }
 
 /* What names the thing; kind and thread are enums of the key. */
@@ -117,7 +137,7 @@ static void read_found(struct vbmq_json *v, struct vbmq_undo_entry *e)
 		if (polling.value)
 			vbmq_json_polling(&polling, &e->polling);
 	} else if (e->kind == VBMQ_UNDO_MAP) {
-		read_map(v, e);
+		read_maps(v, e);
 	}
 	vbmq_json_end(v);
 }

@@ -38,7 +38,7 @@ struct vbmq_diags {
 #define VBMQ_DIAG_PIN_CONFLICT "pin-conflict" /* warning: owner pins of two domains meet on a core; not ours to mend */
 #define VBMQ_DIAG_REMOTE_NODE "remote-node" /* warning: an I/O thread on another node than device or memory */
 #define VBMQ_DIAG_REMOTE_L3 "remote-l3" /* info: completion vCPUs are outside its L3 domain */
-#define VBMQ_DIAG_DRIFT "drift" /* warning: someone changed an affinity that we had set */
+#define VBMQ_DIAG_DRIFT "drift" /* warning: someone changed an affinity or queue map that we had set */
 #define VBMQ_DIAG_UNRESPONSIVE "unresponsive" /* warning: monitor does not answer; left as it is */
 #define VBMQ_DIAG_UNKNOWN_DISK "unknown-disk" /* warning: metadata names a disk the domain does not have */
 #define VBMQ_DIAG_POLL_DEGRADED "poll-adaptive" /* info: no core of its own, so no dedicated polling */

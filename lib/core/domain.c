@@ -134,6 +134,17 @@ struct vbmq_disk *vbmq_domain_disk(const struct vbmq_domain *d, const char *targ
 	return NULL;
 }
 
+bool vbmq_disk_drifted(const struct vbmq_disk *disk)
+{
+	bool differs = false, reset = true;
+
+	for (size_t q = 0; q < disk->n_queues; q++) {
+		differs = differs || disk->queues[q].iothread != disk->queues[q].applied;
+		reset = reset && disk->queues[q].iothread == 0;
+	}
+	return disk->held && differs && !reset;
+}
+
 void vbmq_disk_estimate_vcpus(struct vbmq_disk *disk, uint32_t n_vcpus)
 {
 	for (size_t q = 0; q < disk->n_queues; q++) {

@@ -63,6 +63,7 @@ struct vbmq_odd_task {
 
 struct vbmq_queue {
 	uint32_t iothread; /* id, 0: the main loop */
+	uint32_t applied; /* what we mapped it to last; with the disk's held */
 	bool vcpus_exact; /* read from the backend; otherwise estimated from the counts */
 	struct vbmq_cpuset vcpus; /* completion vCPUs, by vCPU number; empty: not known */
 };
@@ -79,6 +80,7 @@ struct vbmq_disk {
 	bool no_poll; /* its backend (nbd, iscsi, ...) waits for descriptors: QEMU does not poll in a thread that serves it */
 	bool aio_threads; /* requests go through QEMU's thread pool, which wanders, not through Linux AIO or io_uring */
 	bool started; /* ioeventfd running, as far as known; only then a queue is served by its thread */
+	bool held; /* we mapped its queues before: their "applied" tell to what */
 };
 
 struct vbmq_domain {
@@ -110,6 +112,12 @@ struct vbmq_domain *vbmq_domain_free(struct vbmq_domain *d);
 int vbmq_domain_copy(const struct vbmq_domain *d, struct vbmq_domain **ret);
 const struct vbmq_thread *vbmq_domain_thread(const struct vbmq_domain *d, enum vbmq_thread_kind kind, uint32_t id);
 struct vbmq_disk *vbmq_domain_disk(const struct vbmq_domain *d, const char *target);
+
+/*
+ * Whether somebody else changed the map that we had set. All queues on the main loop is how QEMU starts a disk, and what is
+ * left of a map after whatever resets it (a new process, a disk plugged in anew): that is no drift, but work to be done again.
+ */
+bool vbmq_disk_drifted(const struct vbmq_disk *disk);
 
 /*
  * Which vCPUs a queue completes on when the backend does not tell: Linux gives every queue one MSI-X vector and spreads

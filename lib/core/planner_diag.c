@@ -28,6 +28,28 @@ static char *thread_subject(const struct say *s, const struct vbmq_pl_thread *t)
 	return vbmq_strbuf_steal(&b);
 }
 
+static int say_drifted_disks(const struct say *s)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < s->d->d->n_disks && r == 0; i++) {
+		const struct vbmq_disk *disk = &s->d->d->disks[i];
+		_cleanup_free_ char *subject = NULL;
+		struct vbmq_strbuf b = VBMQ_STRBUF_INIT;
+
+		if (!vbmq_disk_drifted(disk))
+			continue;
+		vbmq_strbuf_printf(&b, "%s/%s", s->name, disk->target);
+		subject = vbmq_strbuf_steal(&b);
+		if (!subject)
+			return -ENOMEM;
+		r = vbmq_diag_add(&s->to->diags, VBMQ_DIAG_DRIFT, VBMQ_WARNING, subject,
+				  "Somebody changed the map of its queues that VBMq had set; policy 'drift' says: %s.",
+				  vbmq_drift_words[s->pl->policy->drift]);
+	}
+	return r;
+}
+
 static int say_disks(const struct say *s)
 {
 	const struct vbmq_domain *d = s->d->d;
@@ -261,6 +283,8 @@ static int say_domain(const struct say *s, uint32_t *owner_of_core)
 	if (r < 0 || !d->managed || !d->touch)
 		return r;
 	r = say_disks(s);
+	if (r == 0)
+		r = say_drifted_disks(s);
 	if (r == 0)
 		r = say_shortage(s);
 	for (size_t i = 0; i < s->to->n_threads && r == 0; i++) {

@@ -2,8 +2,8 @@
 
 /*
  * Which I/O threads of a domain may serve, in the order in which they would be given up last to first:
- *   mandatory  they serve something that is not ours to map (a hand-written map, a controller, a disk of a running guest
- *              without live map),
+ *   mandatory  they serve something that is not ours to map (a hand-written map, one that somebody changed and the policy
+ *              respects, a controller, a disk of a running guest without live map),
  *   existing   the rest of what the domain has, lowest id first,
  *   new        lowest free ids, only as many as are wanted.
  * None of this depends on the pass, so a thread that one plan adds is where the next plan looks for it.
@@ -14,9 +14,11 @@
 
 #include "core/planner_internal.h"
 
-static bool is_ours(const struct vbmq_pl_domain *d, const struct vbmq_disk *disk)
+static bool is_ours(const struct vbmq_pl *pl, const struct vbmq_pl_domain *d, const struct vbmq_disk *disk)
 {
 	if (!d->free_map || disk->no_ioeventfd)
+		return false;
+	if (d->running && pl->policy->drift == VBMQ_DRIFT_RESPECT && vbmq_disk_drifted(disk))
 		return false;
 	for (size_t q = 0; disk->mapped && q < disk->n_queues; q++)
 		if (disk->queues[q].iothread)
@@ -35,12 +37,12 @@ static size_t disk_limit(const struct vbmq_pl_domain *d, const struct vbmq_disk 
 	return limit;
 }
 
-static void mark_mandatory(struct vbmq_pl_domain *d)
+static void mark_mandatory(const struct vbmq_pl *pl, struct vbmq_pl_domain *d)
 {
 	for (size_t i = 0; i < d->d->n_disks; i++) {
 		const struct vbmq_disk *disk = &d->d->disks[i];
 
-		d->disk_free[i] = d->managed && d->touch && is_ours(d, disk);
+		d->disk_free[i] = d->managed && d->touch && is_ours(pl, d, disk);
 		for (size_t q = 0; q < disk->n_queues; q++) {
 			struct vbmq_pl_thread *t = NULL;
 
@@ -142,7 +144,7 @@ int vbmq_pl_want(struct vbmq_pl *pl, struct vbmq_pl_domain *d)
 	bool can_add = !d->running || vbmq_caps_has(d->d->caps, VBMQ_CAP_ADD_IOTHREAD);
 	size_t n_mandatory = 0, n_have = 0, serve, all, n;
 
-	mark_mandatory(d);
+	mark_mandatory(pl, d);
 	if (!d->managed || !d->touch)
 		return 0;
 	for (size_t i = 0; i < d->n_threads; i++) {

@@ -89,7 +89,8 @@ const struct vbmq_disk_wish *vbmq_wish_find_disk(const struct vbmq_wish *w, cons
 #define VBMQ_MOVE_GAIN_DEFAULT 32u
 #define VBMQ_MOVE_GAIN_MAX 1000000u
 
-enum vbmq_drift { VBMQ_DRIFT_REPAIR, VBMQ_DRIFT_RESPECT }; /* someone re-pinned a thread that we had placed */
+/* Somebody re-pinned a thread that we had placed, or changed a queue map that we had set. */
+enum vbmq_drift { VBMQ_DRIFT_REPAIR, VBMQ_DRIFT_RESPECT };
 
 /* The host's layer and the rules that hold for all domains. Keys of vbmqd.conf [policy] have these names with '-'. */
 struct vbmq_policy {

@@ -39,6 +39,7 @@ static void entry_done(struct vbmq_undo_entry *e)
 {
 	free(e->name);
 	free(e->map);
+	free(e->applied_map);
 }
 
 struct vbmq_undo *vbmq_undo_free(struct vbmq_undo *u)
@@ -56,7 +57,7 @@ static int map_copy(const uint32_t *map, size_t n, uint32_t **ret)
 {
 	uint32_t *copy = NULL;
 
-	if (n > 0) {
+	if (map && n > 0) {
 		copy = calloc(n, sizeof(*copy));
 		if (!copy)
 			return -ENOMEM;
@@ -80,10 +81,11 @@ int vbmq_undo_copy(const struct vbmq_undo *u, struct vbmq_undo **ret)
 			return -ENOMEM;
 		*e = *from;
 		e->name = NULL;
-		e->map = NULL;
+		e->map = e->applied_map = NULL;
 		if (from->name && !(e->name = strdup(from->name)))
 			return -ENOMEM;
-		if (map_copy(from->map, from->n_map, &e->map) < 0)
+		if (map_copy(from->map, from->n_map, &e->map) < 0 ||
+		    map_copy(from->applied_map, from->n_map, &e->applied_map) < 0)
 			return -ENOMEM;
 	}
 	*ret = VBMQ_STEAL(copy);
@@ -385,6 +387,7 @@ static int note_polling(struct vbmq_undo *u, const struct vbmq_domain *d, uint32
 	return 0;
 }
 
+/* Room for what will have been set is taken here: after the touch there must be no need of memory. */
 static int note_map(struct vbmq_undo *u, const struct vbmq_domain *d, const char *target)
 {
 	const struct vbmq_disk *disk = vbmq_domain_disk(d, target);
@@ -396,15 +399,19 @@ static int note_map(struct vbmq_undo *u, const struct vbmq_domain *d, const char
 	e = new_entry(u, VBMQ_UNDO_MAP, d, VBMQ_THREAD_EMULATOR, 0, instance_of(d), target, &is_new);
 	if (!e)
 		return -ENOMEM;
-	if (!is_new)
-		return 0;
-	e->map = calloc(disk->n_queues, sizeof(*e->map));
-	if (!e->map) {
-		vbmq_undo_drop(u, e);
+	e->settled = false;
+	if (is_new) {
+		e->n_map = disk->n_queues;
+		e->map = calloc(disk->n_queues, sizeof(*e->map));
+	}
+	if (!e->applied_map)
+		e->applied_map = calloc(e->n_map, sizeof(*e->applied_map));
+	if (!e->map || !e->applied_map) {
+		if (is_new)
+			vbmq_undo_drop(u, e);
 		return -ENOMEM;
 	}
-	e->n_map = disk->n_queues;
-	for (size_t i = 0; i < disk->n_queues; i++)
+	for (size_t i = 0; is_new && i < disk->n_queues; i++)
 		e->map[i] = disk->queues[i].iothread;
 	return 0;
 }
@@ -451,6 +458,14 @@ const struct vbmq_undo_entry *vbmq_undo_affinity(const struct vbmq_undo *u, cons
 	return e && e->start == start ? e : NULL;
 }
 
+const struct vbmq_undo_entry *vbmq_undo_map(const struct vbmq_undo *u, const struct vbmq_domain *d, const char *target)
+{
+	const struct vbmq_undo_entry *e =
+		vbmq_undo_find(u, VBMQ_UNDO_MAP, d->uuid, VBMQ_THREAD_EMULATOR, 0, instance_of(d).tid, target);
+
+	return e && vbmq_undo_standing(u, e, d) == VBMQ_UNDO_CURRENT ? e : NULL;
+}
+
 static void overlay_thread(const struct vbmq_undo *u, const struct vbmq_domain *d, struct vbmq_thread *t)
 {
 	const struct vbmq_undo_entry *e = vbmq_undo_affinity(u, d, t);
@@ -475,9 +490,23 @@ static void overlay_thread(const struct vbmq_undo *u, const struct vbmq_domain *
 	t->pin = e->pin;
 }
 
+static void overlay_disk(const struct vbmq_undo *u, const struct vbmq_domain *d, struct vbmq_disk *disk)
+{
+	const struct vbmq_undo_entry *e = vbmq_undo_map(u, d, disk->target);
+
+	disk->held = e && e->settled;
+	for (size_t q = 0; disk->held && q < disk->n_queues; q++)
+		disk->queues[q].applied = e->applied_map[q];
+}
+
 void vbmq_undo_overlay(const struct vbmq_undo *u, struct vbmq_snapshot *snapshot)
 {
-	for (size_t i = 0; i < snapshot->n_domains; i++)
-		for (size_t j = 0; j < snapshot->domains[i]->n_threads; j++)
-			overlay_thread(u, snapshot->domains[i], &snapshot->domains[i]->threads[j]);
+	for (size_t i = 0; i < snapshot->n_domains; i++) {
+		struct vbmq_domain *d = snapshot->domains[i];
+
+		for (size_t j = 0; j < d->n_threads; j++)
+			overlay_thread(u, d, &d->threads[j]);
+		for (size_t j = 0; j < d->n_disks; j++)
+			overlay_disk(u, d, &d->disks[j]);
+	}
 }

@@ -39,11 +39,13 @@ struct vbmq_undo_entry {
 	struct vbmq_cpuset pin;
 	struct vbmq_cpuset applied; /* AFFINITY: what we set last */
 	bool exclusive; /* AFFINITY: applied is a place of its own, nobody else may be there */
-	bool settled; /* AFFINITY: false while an apply is under way: then (after a crash) the thread may stand
+	bool settled; /* AFFINITY, MAP: false while an apply is under way: then (after a crash) the thing may stand
 	                                * anywhere between found and applied without anybody but us having moved it */
 	struct vbmq_polling polling; /* POLLING: found */
 	char target[VBMQ_TARGET_MAX + 1];
 	uint32_t *map; /* MAP: found; owned */
+	uint32_t *
+		applied_map; /* MAP: what we set last, n_map of them; owned; means nothing unless settled; may be NULL then */
 	size_t n_map;
 };
 
@@ -85,12 +87,15 @@ bool vbmq_undo_added(const struct vbmq_undo *u, const struct vbmq_domain *d, uin
 /* The current AFFINITY entry of a thread, or NULL. */
 const struct vbmq_undo_entry *vbmq_undo_affinity(const struct vbmq_undo *u, const struct vbmq_domain *d,
 						 const struct vbmq_thread *t);
+/* The current MAP entry of a disk, or NULL. */
+const struct vbmq_undo_entry *vbmq_undo_map(const struct vbmq_undo *u, const struct vbmq_domain *d, const char *target);
 
 /* Removes one entry (a pointer into u->entries). */
 void vbmq_undo_drop(struct vbmq_undo *u, struct vbmq_undo_entry *entry);
 
 /* Marks the snapshot's threads as held and gives them back their owner's pin: see struct vbmq_thread. A thread whose entry
- * is not settled gets applied = affinity: where it stands is our doing as far as anybody can tell, not drift. */
+ * is not settled gets applied = affinity: where it stands is our doing as far as anybody can tell, not drift. Disks
+ * likewise, but one whose entry is not settled is not held. */
 void vbmq_undo_overlay(const struct vbmq_undo *u, struct vbmq_snapshot *snapshot);
 
 /*

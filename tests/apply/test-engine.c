@@ -471,6 +471,29 @@ static void test_added_taken_back(void **state)
 	}
 }
 
+/* What was set last is in the record, and is there as known only when it was read back. */
+static void test_map_is_recorded(void **state)
+{
+	for (int fault = 0; fault < 3; fault++) {
+		const struct vbmq_undo_entry *e;
+		struct run run;
+
+		begin_add(&run);
+		if (fault == 1)
+			fake_fault(&run.f, 10, FAKE_NOTHING, -EIO); /* all is taken back */
+		else if (fault == 2)
+			fake_fault(&run.f, 9, FAKE_WORKS, -ETIMEDOUT);
+		apply(&run);
+		e = vbmq_undo_map(run.f.saved, run.s->domains[0], "vda");
+		assert_non_null(e);
+		assert_int_equal(e->settled, fault != 2);
+		assert_int_equal(e->map[0], 0);
+		for (uint32_t q = 0; q < 2 && fault != 2; q++)
+			assert_int_equal(e->applied_map[q], fault ? 0 : q + 1);
+		end(&run);
+	}
+}
+
 /* Somebody else added I/O thread 1 meanwhile: it is not ours, neither to pin nor to delete. */
 static void test_added_by_somebody(void **state)
 {
@@ -599,6 +622,7 @@ int main(void)
 		cmocka_unit_test(test_spread_without),
 		cmocka_unit_test(test_no_way_back),
 		cmocka_unit_test(test_added_taken_back),
+		cmocka_unit_test(test_map_is_recorded),
 		cmocka_unit_test(test_added_by_somebody),
 		cmocka_unit_test(test_restore),
 		cmocka_unit_test(test_restore_one),

@@ -105,11 +105,13 @@ static void add_disk(struct vbmq_domain *d, const char *target, bool full)
 	disk->no_ioeventfd = full;
 	disk->no_poll = full;
 	disk->aio_threads = full;
+	disk->held = full;
 	for (uint32_t q = 0; q < 2; q++) {
 		struct vbmq_queue *queue = vbmq_array_add(disk->queues, disk->n_queues, 10);
 
 		model_must(queue, "no memory");
 		queue->iothread = full ? q + 1 : 0;
+		queue->applied = full ? 2 - q : 0;
 		queue->vcpus_exact = full;
 		queue->vcpus = full ? vbmq_cpuset_of(q) : VBMQ_CPUSET_EMPTY;
 	}
@@ -229,9 +231,11 @@ struct vbmq_undo *model_undo(void)
 			e->polling = (struct vbmq_polling){ 32768, 2, 0, VBMQ_POLL_OFF };
 		if (kind == VBMQ_UNDO_MAP) {
 			e->map = calloc(2, sizeof(*e->map));
-			model_must(e->map, "no memory");
-			e->map[1] = 5;
+			e->applied_map = calloc(2, sizeof(*e->applied_map));
+			model_must(e->map && e->applied_map, "no memory");
+			e->map[1] = e->applied_map[0] = 5;
 			e->n_map = 2;
+			e->settled = true;
 		}
 	}
 	return u;

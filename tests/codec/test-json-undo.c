@@ -55,6 +55,8 @@ static void test_round_trip(void **state)
 		assert_int_equal(x.n_map, y.n_map);
 		if (x.n_map > 0)
 			assert_memory_equal(x.map, y.map, x.n_map * sizeof(*x.map));
+		if (x.n_map > 0)
+			assert_memory_equal(x.applied_map, y.applied_map, x.n_map * sizeof(*x.applied_map));
 		assert_int_equal(x.kind, y.kind);
 		assert_string_equal(x.uuid, y.uuid);
 		assert_int_equal(x.thread, y.thread);
@@ -125,6 +127,8 @@ static void test_errors(void **state)
 		{ "\"pin\": \"1-2\",", "", NULL },
 		{ "\"start\": 987654321", "\"start\": 0.5", "entries[0].start: is a number with a fraction" },
 		{ "\"map\": [", "\"map\": [-1,", "entries[4].map[0]: -1 is outside 0..4294967295" },
+		{ "\"map\": [", "\"map\": [1,", "entries[4].applied: has not as many queues as \"map\"" },
+		{ "\"applied\": [", "\"applied\": [[],", "entries[4].applied: has not as many queues as \"map\"" },
 		{ "\"target\": \"vda\"", "\"target\": 1", "entries[4].target: is an integer, not a string" },
 	};
 	_cleanup_free_ char *text = model_text();

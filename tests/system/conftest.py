@@ -33,8 +33,9 @@ class World:
         self.daemons = []
         self.spare = len(set(core_of().values())) - 1  # cores that may be dedicated with CONF
 
-    def vbmqd(self, recheck="1h", mode="manage", wait=True, debounce="250ms"):
-        daemon = Vbmqd(PROGRAM, self.bus, uri=self.lv.uri, conf=CONF.format(recheck=recheck, mode=mode, debounce=debounce))
+    def vbmqd(self, recheck="1h", mode="manage", wait=True, debounce="250ms", policy=""):
+        conf = CONF.format(recheck=recheck, mode=mode, debounce=debounce) + policy
+        daemon = Vbmqd(PROGRAM, self.bus, uri=self.lv.uri, conf=conf)
         self.daemons.append(daemon)
         daemon.start()
         if wait:

@@ -215,6 +215,46 @@ def test_a_map_that_somebody_changed_is_repaired(world):
     vbmqd.wait_verdict("ok", timeout=LIMIT)
 
 
+def test_a_map_that_somebody_changed_is_respected_if_the_policy_says_so(world):
+    """With drift=respect, and over a restart of vbmqd. The main loop is where QEMU puts a queue, not where somebody wants it."""
+    vbmqd = world.vbmqd(policy="drift=respect\n")
+    guest = plain(world)
+    want, other = ["iothread1", "iothread1", "iothread2", "iothread2"], ["iothread2", "iothread1", "iothread2", "iothread1"]
+    by_hand = [{"iothread": "iothread1", "vqs": [1, 3]}, {"iothread": "iothread2", "vqs": [0, 2]}]
+
+    def change():
+        guest.qmp("virtio-blk-set-iothread-vq-mapping", id="virtio-disk0", mapping=by_hand)
+        wait_for(lambda: codes() == ["drift"], LIMIT, "the plan to tell")
+
+    def codes():
+        found = vbmqd.fresh_plan()[1]["domains"][0]["diagnostics"]
+        return [d["code"] for d in found if d["subject"] == "db1/vda"]
+
+    wait_served(guest, want)
+    vbmqd.wait_verdict("ok", timeout=LIMIT)
+    change()
+    assert "somebody changed affinities or queue maps" in vbmqd.log
+    assert vbmqd.verify()["ok"]
+    assert not vbmqd.fresh_plan()[1]["steps"] and vbmqd.apply()["ok"]
+    assert served(guest) == other
+    vbmqd.end()
+    vbmqd.start()
+    vbmqd.wait_verdict("ok", timeout=LIMIT)
+    wait_for(lambda: codes() == ["drift"], LIMIT, "the plan to tell")
+    assert served(guest) == other
+
+    guest.qmp("virtio-blk-set-iothread-vq-mapping", id="virtio-disk0")
+    wait_for(lambda: vbmqd.apply()["ok"] and served(guest) == want, LIMIT, "its queues to be mapped again")
+    change()
+    image = f"{world.lv.dir}/disks/db1.save"
+    guest.virsh("save", image, timeout=120)
+    world.lv.virsh("restore", image, "--paused", timeout=120)
+    wait_served(guest, want)
+    change()
+    assert vbmqd.restore()["ok"]
+    assert served(guest) == [None] * 4
+
+
 def test_a_disk_that_is_plugged_in_is_served_too(world, tmp_path):
     vbmqd = world.vbmqd()
     guest = plain(world, devices=PORTS)

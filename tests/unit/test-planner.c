@@ -543,6 +543,44 @@ static void test_drift(void **state)
 	end(w);
 }
 
+/* A map that somebody changed is respected if the policy says so; one that was reset is not anybody's wish. */
+static void test_drifted_map(void **state)
+{
+	struct world *w = world_of(gen_regular_host(1, 1, 8, 1));
+	struct vbmq_domain *a = guest(w, "a", 2, 2, LIVE);
+	struct vbmq_disk *vda = gen_add_disk(a, "vda", 2, 0);
+
+	for (uint32_t q = 0; q < 2; q++) {
+		vda->queues[q].iothread = 2;
+		vda->queues[q].applied = 1 + q;
+	}
+	vda->held = true;
+	plan(w);
+	assert_true(says(w, "a", VBMQ_DIAG_DRIFT));
+	assert_true(w->p->domains[0].disks[0].remap);
+	w->policy.drift = VBMQ_DRIFT_RESPECT;
+	plan(w);
+	assert_true(says(w, "a", VBMQ_DIAG_DRIFT));
+	assert_false(w->p->domains[0].disks[0].remap);
+	assert_int_equal(w->p->domains[0].disks[0].queues[0].iothread, 2);
+	assert_int_equal(w->p->domains[0].disks[0].queues[1].iothread, 2);
+	assert_true(iothread(w, "a", 2)->exclusive);
+
+	vda->queues[0].iothread = 0;
+	plan(w);
+	assert_false(w->p->domains[0].disks[0].remap);
+	vda->queues[1].iothread = 0;
+	plan(w);
+	assert_false(says(w, "a", VBMQ_DIAG_DRIFT));
+	assert_true(w->p->domains[0].disks[0].remap);
+
+	vda->queues[0].iothread = vda->queues[1].iothread = 2;
+	vda->held = false;
+	plan(w);
+	assert_true(w->p->domains[0].disks[0].remap);
+	end(w);
+}
+
 /* An added thread that nobody needs any more goes. */
 static void test_remove(void **state)
 {
@@ -609,6 +647,7 @@ int main(void)
 		cmocka_unit_test(test_leash),
 		cmocka_unit_test(test_not_ours),
 		cmocka_unit_test(test_drift),
+		cmocka_unit_test(test_drifted_map),
 		cmocka_unit_test(test_remove),
 		cmocka_unit_test(test_wish_remarks),
 		cmocka_unit_test(test_no_usable_cpu),

@@ -228,6 +228,45 @@ static void test_overlay_unsettled(void **state)
 	vbmq_snapshot_free(s);
 }
 
+/* A map that we set is known as ours, in the instance in which we set it, once the apply is over. */
+static void test_overlay_map(void **state)
+{
+	struct vbmq_snapshot *s = make();
+	struct vbmq_undo *u = vbmq_undo_new();
+	struct vbmq_domain *d = s->domains[0];
+	struct vbmq_disk *disk = &d->disks[0];
+	struct vbmq_step map = { .op = VBMQ_STEP_MAP_QUEUES, .target = "vda" };
+
+	assert_int_equal(vbmq_undo_note(u, s, &map), 0);
+	vbmq_undo_overlay(u, s);
+	assert_false(disk->held); /* it may have been us */
+	u->entries[0].applied_map[0] = 1;
+	u->entries[0].settled = true;
+	vbmq_undo_overlay(u, s);
+	assert_true(disk->held);
+	assert_int_equal(disk->queues[0].applied, 1);
+	assert_int_equal(disk->queues[1].applied, 0);
+	assert_true(vbmq_disk_drifted(disk)); /* queue 1 is on I/O thread 1 */
+	disk->queues[1].iothread = 0;
+	assert_false(vbmq_disk_drifted(disk)); /* reset */
+	disk->queues[0].iothread = 1;
+	assert_false(vbmq_disk_drifted(disk)); /* as we set it */
+	disk->queues[0].iothread = 2;
+	assert_true(vbmq_disk_drifted(disk));
+
+	assert_int_equal(vbmq_undo_note(u, s, &map), 0); /* the next apply begins */
+	assert_int_equal(u->n_entries, 1);
+	assert_int_equal(u->entries[0].map[1], 1);
+	vbmq_undo_overlay(u, s);
+	assert_false(disk->held);
+	u->entries[0].settled = true;
+	d->threads[2].start = 99; /* another QEMU */
+	vbmq_undo_overlay(u, s);
+	assert_false(disk->held);
+	vbmq_undo_free(u);
+	vbmq_snapshot_free(s);
+}
+
 static void test_prune(void **state)
 {
 	struct vbmq_snapshot *s = make();
@@ -304,6 +343,7 @@ int main(void)
 		cmocka_unit_test(test_emulator_notes_workers),
 		cmocka_unit_test(test_added),
 		cmocka_unit_test(test_overlay_unsettled),
+		cmocka_unit_test(test_overlay_map),
 		cmocka_unit_test(test_prune),
 		cmocka_unit_test(test_order_of_steps),
 	};
