@@ -83,7 +83,7 @@ int cmd_apply(struct cli *cli)
 /* --- verify ----------------------------------------------------------------------------------------------------------- */
 
 /* Without vbmqd: does what is stand as a plan for it would leave it? */
-static int verify_snapshot(struct cli *cli)
+static int verify_snapshot(struct cli *cli, char **ret)
 {
 	_cleanup_(vbmq_report_freep) struct vbmq_report *report = NULL;
 	struct vbmq_err err = VBMQ_ERR_INIT;
@@ -98,10 +98,13 @@ static int verify_snapshot(struct cli *cli)
 		if (!report || vbmq_verify(source.snapshot, source.plan, report, &err) < 0)
 			r = report ? cli_fail(CLI_FAILED, &err) : cli_failf(CLI_FAILED, "out of memory");
 	}
-	if (r == 0)
-		r = print_report(cli, report, source.plan, source.snapshot, NULL, 0);
-	if (r == 0 && report->n_bad_checks)
-		r = CLI_DRIFT;
+	for (size_t i = 0; r == 0 && i < source.snapshot->n_domains; i++) {
+		if (!source.snapshot->domains[i]->responsive &&
+		    vbmq_report_unread(report, source.snapshot->domains[i]->name) < 0)
+			r = cli_failf(CLI_FAILED, "out of memory");
+	}
+	if (r == 0 && vbmq_report_format(report, source.plan, source.snapshot, NULL, 0, true, ret, &err) < 0)
+		r = cli_fail(CLI_FAILED, &err);
 	cli_source_done(&source);
 	return r;
 }
@@ -109,18 +112,15 @@ static int verify_snapshot(struct cli *cli)
 int cmd_verify(struct cli *cli)
 {
 	_cleanup_free_ char *json = NULL;
-	bool ok;
 	int r;
 
 	if (cli->direct || cli->snapshot)
-		return verify_snapshot(cli);
-	r = cli_bus_document(cli, "Verify", NULL, &json);
-	if (r)
-		return r;
-	r = cli->json ? cli_print_text(json) : cli_report_print(cli, json);
+		r = verify_snapshot(cli, &json);
+	else
+		r = cli_bus_document(cli, "Verify", NULL, &json);
 	if (r == 0)
-		r = cli_report_ok(json, &ok);
-	return r ? r : ok ? CLI_OK : CLI_DRIFT;
+		r = cli->json ? cli_print_text(json) : cli_report_print(cli, json);
+	return r ? r : cli_report_verified(json);
 }
 
 /* --- restore ---------------------------------------------------------------------------------------------------------- */

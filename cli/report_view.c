@@ -33,6 +33,32 @@ static int load(const char *json, json_t **ret)
 	return 0;
 }
 
+static size_t count_bad(const json_t *checks)
+{
+	size_t bad = 0, i;
+	const json_t *c;
+
+	json_array_foreach((json_t *)(uintptr_t)checks, i, c) bad += strcmp(text(c, "check"), "ok") != 0;
+	return bad;
+}
+
+int cli_report_verified(const char *json)
+{
+	_cleanup_(json_decrefp) json_t *j = NULL;
+	size_t unread;
+	int r = load(json, &j);
+
+	if (r)
+		return r;
+	if (count_bad(json_object_get(j, "checks")))
+		return CLI_DRIFT;
+	unread = json_array_size(json_object_get(j, "unread"));
+	if (unread)
+		return cli_failf(CLI_FAILED, "%zu domain%s did not answer in time: not verified", unread,
+				 unread == 1 ? "" : "s");
+	return CLI_OK;
+}
+
 int cli_report_ok(const char *json, bool *ret)
 {
 	_cleanup_(json_decrefp) json_t *j = NULL;
@@ -74,15 +100,6 @@ static int print_steps(const struct cli *cli, const json_t *steps)
 	return cli_table_print(t);
 }
 
-static size_t count_bad(const json_t *checks)
-{
-	size_t bad = 0, i;
-	const json_t *c;
-
-	json_array_foreach((json_t *)(uintptr_t)checks, i, c) bad += strcmp(text(c, "check"), "ok") != 0;
-	return bad;
-}
-
 static int print_bad_checks(const struct cli *cli, const json_t *checks)
 {
 	static const char *const columns[] = { "DOMAIN", "WHAT", "RESULT", "WANTED", "IS", "CAUSE", NULL };
@@ -114,9 +131,9 @@ static int print_bad_checks(const struct cli *cli, const json_t *checks)
 int cli_report_print(const struct cli *cli, const char *json)
 {
 	_cleanup_(json_decrefp) json_t *j = NULL;
-	const json_t *steps, *checks;
+	const json_t *steps, *checks, *name;
 	int r = load(json, &j);
-	size_t bad;
+	size_t bad, i;
 
 	if (r)
 		return r;
@@ -127,11 +144,15 @@ int cli_report_print(const struct cli *cli, const char *json)
 	bad = count_bad(checks);
 	if (bad && print_bad_checks(cli, checks))
 		return CLI_FAILED;
+	json_array_foreach(json_object_get(j, "unread"), i, name)
+		printf("%s did not answer: nothing is known of it now.\n", json_string_value(name));
 	if (json_is_true(json_object_get(j, "dry_run")))
 		printf("Dry run: %zu steps would be made, nothing was changed.\n", json_array_size(steps));
 	else if (json_array_size(checks))
 		printf("%zu of %zu checks hold%s.\n", json_array_size(checks) - bad, json_array_size(checks),
-		       bad ? "; the others are above" : ": everything is as planned");
+		       bad					       ? "; the others are above"
+		       : json_array_size(json_object_get(j, "unread")) ? ""
+								       : ": everything is as planned");
 	else
 		printf("%zu steps%s.\n", json_array_size(steps),
 		       json_is_true(json_object_get(j, "ok")) ? ", all done" : "; not all were done, see above");

@@ -257,6 +257,20 @@ static int publish_report(struct vbmqd_manager *m, const struct vbmq_report *rep
 	return 0;
 }
 
+/* Names the domains that this cycle, whose reads are all it has waited for, knows nothing new of. */
+static int note_unread(const struct vbmqd_manager *m, struct vbmq_report *report)
+{
+	for (size_t i = 0; i < m->domains.n; i++) {
+		const struct vbmqd_domain *d = m->domains.items[i];
+		bool read = d->seen && d->seen->responsive && d->state != VBMQD_DOMAIN_READING &&
+			    d->state != VBMQD_DOMAIN_FAILED && d->state != VBMQD_DOMAIN_UNRESPONSIVE;
+
+		if (!read && !d->gone && vbmq_report_unread(report, d->name) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 /* Compares what is with m->plan without having applied anything. */
 static int verify_only(struct vbmqd_manager *m, bool publish, struct vbmq_err *err)
 {
@@ -266,6 +280,8 @@ static int verify_only(struct vbmqd_manager *m, bool publish, struct vbmq_err *e
 	if (!report)
 		return vbmq_err_oom(err);
 	r = vbmq_verify(m->cycle.snapshot, m->plan, report, err);
+	if (r == 0 && publish && note_unread(m, report) < 0)
+		r = vbmq_err_oom(err);
 	if (r == 0 && (publish || !m->report))
 		r = publish_report(m, report, m->plan, m->plan->steps, m->plan->n_steps, err);
 	if (r == 0)

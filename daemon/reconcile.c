@@ -19,7 +19,8 @@
  *
  * A read that takes long must not hold up the others: once nothing has come back for a tenth of call-timeout, the cycle goes on without
  * the slow ones, which count as not answering (the planner leaves such a domain alone and keeps off its cores). For a
- * domain that was never read there is nothing to keep off, so it is given longer. When a slow read comes back after all, it wants a new cycle; when its call-timeout passes, the domain is unresponsive until
+ * domain that was never read there is nothing to keep off, so it is given longer. Who asks for Verify wants to know of every domain, so
+ * each gets all of call-timeout, and those that took even longer are named in the report. When a slow read comes back after all, it wants a new cycle; when its call-timeout passes, the domain is unresponsive until
  * the hung call returns. Domains whose read or apply failed are tried again with exponential back-off up to retry-max; until then
  * our own cycles treat them as not answering, too.
  */
@@ -360,14 +361,14 @@ static void survey_step(struct vbmqd_manager *m)
 
 static void arm_patience(struct vbmqd_manager *m)
 {
-	uint64_t ms = m->conf.call_timeout_ms / PATIENCE_SHARE;
-	bool unseen = false;
+	bool verify = m->cycle.request && m->cycle.request->kind == VBMQD_REQUEST_VERIFY, unseen = false;
+	uint64_t ms = m->conf.call_timeout_ms / (verify ? 1 : PATIENCE_SHARE);
 
 	for (size_t i = 0; i < m->domains.n; i++) {
 		if (m->domains.items[i]->state == VBMQD_DOMAIN_READING && !m->domains.items[i]->seen)
 			unseen = true;
 	}
-	if (unseen)
+	if (unseen && !verify)
 		ms *= PATIENCE_UNSEEN;
 	sd_event_source_set_time(m->patience_timer, vbmqd_now() + ms * 1000u);
 	sd_event_source_set_enabled(m->patience_timer, SD_EVENT_ONESHOT);

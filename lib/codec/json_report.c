@@ -95,13 +95,22 @@ static json_t *counts_new(struct vbmq_json_writer *w, const struct vbmq_report *
 	return o;
 }
 
-/* Everything that was to be done is done (or would be), and is as it should be. */
+static json_t *unread_new(struct vbmq_json_writer *w, const struct vbmq_report *r)
+{
+	json_t *list = vbmq_json_new_array(w);
+
+	for (size_t i = 0; i < r->n_unread; i++)
+		vbmq_json_append(w, list, json_string(r->unread[i]));
+	return list;
+}
+
+/* Everything that was to be done is done (or would be), and was looked at and is as it should be. */
 static bool is_ok(const struct vbmq_report *r)
 {
 	for (size_t i = 0; i < r->n_results; i++)
 		if (r->results[i].outcome != VBMQ_OUTCOME_DONE && r->results[i].outcome != VBMQ_OUTCOME_DRY_RUN)
 			return false;
-	return r->n_domains_failed == 0 && r->n_bad_checks == 0;
+	return r->n_domains_failed == 0 && r->n_bad_checks == 0 && r->n_unread == 0;
 }
 
 int vbmq_report_format(const struct vbmq_report *report, const struct vbmq_plan *plan,
@@ -118,6 +127,7 @@ int vbmq_report_format(const struct vbmq_report *report, const struct vbmq_plan 
 	vbmq_json_put_bool(&w, root, "ok", is_ok(report));
 	vbmq_json_put(&w, root, "steps", steps_new(&w, report, &names, steps, n_steps));
 	vbmq_json_put(&w, root, "checks", checks_new(&w, report, &names));
+	vbmq_json_put(&w, root, "unread", unread_new(&w, report));
 	vbmq_json_put(&w, root, "counts", counts_new(&w, report));
 	return vbmq_json_print(&w, root, pretty ? VBMQ_JSON_PRETTY : VBMQ_JSON_COMPACT, 0, ret);
 }

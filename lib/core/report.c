@@ -2,8 +2,13 @@
 
 #include "core/report.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "util/array.h"
+
+#define UNREAD_MAX 1000000u
 
 const char *const vbmq_outcome_words[] = { "pending", "done",	"dry-run",     "failed",
 					   "skipped", "undone", "undo-failed", NULL };
@@ -33,8 +38,26 @@ struct vbmq_report *vbmq_report_free(struct vbmq_report *r)
 		free(r->results[i].text);
 	for (size_t i = 0; i < r->n_checks; i++)
 		free(r->checks[i].text);
+	for (size_t i = 0; i < r->n_unread; i++)
+		free(r->unread[i]);
 	free(r->results);
 	free(r->checks);
+	free(r->unread);
 	free(r);
 	return NULL;
+}
+
+int vbmq_report_unread(struct vbmq_report *r, const char *domain)
+{
+	char *name = strdup(domain), **slot;
+
+	if (!name)
+		return -ENOMEM;
+	slot = vbmq_array_add(r->unread, r->n_unread, UNREAD_MAX);
+	if (!slot) {
+		free(name);
+		return -ENOMEM;
+	}
+	*slot = name;
+	return 0;
 }

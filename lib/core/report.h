@@ -54,10 +54,13 @@ struct vbmq_report {
 	size_t n_checks;
 	size_t n_domains_failed; /* domains with a FAILED step */
 	size_t n_bad_checks; /* checks that are not OK */
+	char **unread; /* names of domains that verify could not look at; owned */
+	size_t n_unread;
 };
 
 struct vbmq_report *vbmq_report_new(const struct vbmq_plan *plan); /* results all PENDING */
 struct vbmq_report *vbmq_report_free(struct vbmq_report *r);
+int vbmq_report_unread(struct vbmq_report *r, const char *domain); /* adds one; 0 or -ENOMEM */
 
 extern const char *const vbmq_outcome_words[]; /* pending done dry-run failed skipped undone undo-failed */
 extern const char *const vbmq_check_words[]; /* ok drift overlap missing map polling */

@@ -162,6 +162,7 @@ struct vbmq_report *model_report(const struct vbmq_plan *plan)
 		}
 	}
 	r->n_domains_failed = 1;
+	model_must(vbmq_report_unread(r, "böse\n") == 0, "no memory");
 	return r;
 }
 

@@ -225,7 +225,7 @@ static void test_report(void **state)
 {
 	struct vbmq_plan *p = model_plan();
 	struct vbmq_report *r = model_report(p);
-	_cleanup_free_ char *text = NULL, *good = NULL, *restored = NULL;
+	_cleanup_free_ char *text = NULL, *good = NULL, *restored = NULL, *unread = NULL;
 	struct vbmq_snapshot *s = model_snapshot();
 	struct vbmq_step step = { .op = VBMQ_STEP_PIN, .kind = VBMQ_THREAD_EMULATOR, .tid = 77, .domain = 1 };
 
@@ -246,13 +246,18 @@ static void test_report(void **state)
 	for (size_t i = 0; i < r->n_results; i++)
 		r->results[i].outcome = VBMQ_OUTCOME_DONE;
 	r->n_domains_failed = r->n_bad_checks = r->n_checks = 0;
+	assert_int_equal(vbmq_report_format(r, p, NULL, p->steps, p->n_steps, false, &unread, NULL), 0);
+	assert_non_null(strstr(unread, "\"ok\":false"));
+	assert_non_null(strstr(unread, "\"unread\":[\"böse\\n\"]"));
+	r->n_unread = 0;
 	assert_int_equal(vbmq_report_format(r, p, NULL, p->steps, p->n_steps, false, &good, NULL), 0);
 	assert_non_null(strstr(good, "\"ok\":true"));
 	step.cpus = model_cpus("0-7");
 	assert_int_equal(vbmq_report_format(r, NULL, s, &step, 1, false, &restored, NULL), 0);
 	assert_non_null(strstr(restored, "{\"op\":\"pin-emulator\",\"domain\":\"db1\",\"tid\":77,\"cpus\":\"0-7\","
 					 "\"outcome\":\"done\""));
-	r->n_checks = VBMQ_CHECK_POLLING + 1; /* the array is as it was */
+	r->n_checks = VBMQ_CHECK_POLLING + 1; /* the arrays are as they were */
+	r->n_unread = 1;
 	vbmq_report_free(r);
 	vbmq_plan_free(p);
 	vbmq_snapshot_free(s);

@@ -13,6 +13,7 @@ import pytest
 
 from vbmqtest import Disk, Libvirtd, wait_for
 from vbmqtest.bus import Bus
+from vbmqtest.ctl import Ctl
 from vbmqtest.daemon import CallError, Vbmqd
 from vbmqtest.host import nodes
 from vbmqtest.proc import SCALE, online_cpus
@@ -295,6 +296,22 @@ def test_a_stopped_qemu_stalls_nobody(lv, vbmqd):
     os.kill(bad.pid, signal.SIGCONT)
     wait_for(lambda: vbmqd.domains()["bad"][2] == "clean", 60, "bad to be read again")
     vbmqd.wait_verdict("ok", timeout=60)
+
+
+def test_verify_names_who_was_not_looked_at(lv, vbmqd):
+    """A guest that hangs is given all of call-timeout; then verify is not ok, and says whom it means."""
+    bad, ctl = managed(lv, "bad"), Ctl(lv.uri, vbmqd.bus)
+    wait_placed(bad)
+    vbmqd.wait_verdict("ok")
+    ctl.run("verify")
+    assert not vbmqd.verify()["unread"]
+    os.kill(bad.pid, signal.SIGSTOP)
+    report = vbmqd.verify()
+    assert report["unread"] == ["bad"] and not report["ok"]
+    assert "did not answer in time: not verified" in ctl.run("verify", ok=(1,)).stderr
+    os.kill(bad.pid, signal.SIGCONT)
+    wait_for(lambda: vbmqd.verify()["ok"], 60, "bad to answer again")
+    ctl.close()
 
 
 def test_term_with_a_hung_call_takes_no_two_seconds(lv, make):
