@@ -38,6 +38,7 @@ struct mover {
 	struct vbmq_cpuset sits; /* CPUs where it blocks others until it leaves; empty: it does not sit */
 	bool pending; /* exclusive: not there yet */
 	bool parked; /* exclusive: waits on an interim place */
+	bool strays; /* somebody moved it from where we had it: that it is to be where it is now has to be said */
 	bool stuck; /* floating: all of its target is blocked */
 };
 
@@ -109,6 +110,7 @@ static int pin(struct walk *w, struct mover *m, const struct vbmq_cpuset *cpus, 
 	s->exclusive = m->to->exclusive && !interim;
 	s->interim = interim;
 	m->now = *cpus;
+	m->strays = false;
 	return 0;
 }
 
@@ -130,19 +132,17 @@ static int collect(struct walk *w)
 
 	for (size_t i = 0; i < p->n_domains; i++)
 		n += p->domains[i].n_threads;
-	w->movers = calloc(n + 1, sizeof(*w->movers));
-	w->next_wanting = calloc((n + 1), sizeof(*w->next_wanting));
-	w->queued = calloc(n + 1, sizeof(*w->queued));
 	w->size = n + 1;
+	w->movers = calloc(w->size, sizeof(*w->movers));
+	w->next_wanting = calloc(w->size, sizeof(*w->next_wanting));
+	w->queued = calloc(w->size, sizeof(*w->queued));
 	w->queue = calloc(w->size, sizeof(*w->queue));
 	w->n_allowed = calloc((size_t)VBMQ_CPUS_MAX * 4, sizeof(*w->n_allowed));
 	if (!w->movers || !w->next_wanting || !w->queued || !w->queue || !w->n_allowed)
 		return -ENOMEM;
 	w->n_sitting = w->n_allowed + VBMQ_CPUS_MAX;
 	w->n_in_way = w->n_sitting + VBMQ_CPUS_MAX;
-	w->wanted_by = w->n_in_way + VBMQ_CPUS_MAX;
-	for (size_t i = 0; i < VBMQ_CPUS_MAX; i++)
-		w->wanted_by[i] = NOBODY;
+	w->wanted_by = memset(w->n_in_way + VBMQ_CPUS_MAX, 0xff, VBMQ_CPUS_MAX * sizeof(*w->wanted_by)); /* NOBODY */
 	for (uint32_t i = 0; i < p->n_domains; i++)
 		for (size_t j = 0; j < p->domains[i].n_threads; j++) {
 			const struct vbmq_place_thread *to = &p->domains[i].threads[j];
@@ -154,6 +154,7 @@ static int collect(struct walk *w)
 			m->was = vbmq_domain_thread(w->snapshot->domains[i], to->kind, to->id);
 			if (m->was)
 				m->now = m->was->affinity;
+			m->strays = m->was && m->was->held && !vbmq_cpuset_equal(&m->was->applied, &to->cpus);
 			m->pending = to->exclusive && (!m->was || !vbmq_cpuset_equal(&m->now, &to->cpus));
 			if (!vbmq_cpuset_equal(&m->now, &run)) {
 				allow(w, &run, n_run);
@@ -283,9 +284,8 @@ static int spread_all(struct walk *w)
 	for (size_t i = 0; i < w->n_movers; i++) {
 		struct mover *m = &w->movers[i];
 
-		if (m->to->exclusive || vbmq_cpuset_equal(&m->now, &m->to->cpus))
-			continue;
-		if (m->to->to_remove && m->was && vbmq_cpuset_is_subset(&m->now, &m->to->cpus))
+		if (((m->to->exclusive || vbmq_cpuset_equal(&m->now, &m->to->cpus)) && !m->strays) ||
+		    (m->to->to_remove && m->was && vbmq_cpuset_is_subset(&m->now, &m->to->cpus)))
 			continue;
 		if (pin(w, m, &m->to->cpus, false) < 0)
 			return -ENOMEM;
