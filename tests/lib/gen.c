@@ -364,6 +364,56 @@ static void random_disks(struct gen *g, const struct vbmq_host *h, struct vbmq_d
 	}
 }
 
+/* CPUs of different cores, one a call; in the order of the host's cores from a random one on. */
+static struct vbmq_cpuset next_core(const struct vbmq_host *h, uint32_t *core)
+{
+	for (size_t i = 0; i < h->n_cores; i++) {
+		struct vbmq_cpuset cpus = vbmq_cpuset_and(&h->cores[*core % h->n_cores].cpus, &h->usable);
+
+		++*core;
+		if (!vbmq_cpuset_is_empty(&cpus))
+			return vbmq_cpuset_of((unsigned)vbmq_cpuset_next(&cpus, 0));
+	}
+	return h->usable;
+}
+
+/* A guest that had places of its own, and does not answer any more. */
+static void hang(struct gen *g, const struct vbmq_host *h, struct vbmq_domain *d)
+{
+	uint32_t core = gen_below(g, (uint32_t)h->n_cores);
+	bool vcpus = gen_chance(g, 30);
+
+	d->responsive = false;
+	for (size_t i = 0; i < d->n_threads; i++) {
+		struct vbmq_thread *t = &d->threads[i];
+
+		if (t->kind == VBMQ_THREAD_EMULATOR || (t->kind == VBMQ_THREAD_VCPU && !vcpus))
+			continue;
+		t->has_pin = false;
+		t->held = true;
+		t->own = true;
+		t->applied = next_core(h, &core);
+		t->affinity = t->applied;
+	}
+}
+
+/* A guest that somebody else pinned, vCPU by vCPU, and that is not ours. */
+static void pin_by_hand(struct gen *g, const struct vbmq_host *h, struct vbmq_domain *d)
+{
+	uint32_t core = gen_below(g, (uint32_t)h->n_cores);
+
+	d->wish.enabled = VBMQ_NO;
+	for (size_t i = 0; i < d->n_threads; i++) {
+		struct vbmq_thread *t = &d->threads[i];
+
+		t->held = false;
+		t->own = false;
+		t->has_pin = true;
+		t->pin = next_core(h, &core);
+		t->affinity = d->state == VBMQ_DOMAIN_SHUTOFF ? VBMQ_CPUSET_EMPTY : t->pin;
+	}
+}
+
 struct vbmq_domain *gen_domain(struct gen *g, const struct vbmq_host *h, unsigned number)
 {
 	static const uint32_t levels[] = {
@@ -396,6 +446,10 @@ struct vbmq_domain *gen_domain(struct gen *g, const struct vbmq_host *h, unsigne
 	for (size_t i = 0; i < d->n_threads; i++)
 		random_thread(g, h, d, &d->threads[i]);
 	random_disks(g, h, d, iothreads);
+	if (gen_chance(g, 5) && d->state != VBMQ_DOMAIN_SHUTOFF)
+		hang(g, h, d);
+	else if (gen_chance(g, 7))
+		pin_by_hand(g, h, d);
 	return d;
 }
 

@@ -431,6 +431,14 @@ static const char *play(struct stage *st, const struct vbmq_step *step)
 	return wrong;
 }
 
+/* It was moved by somebody to where it is to be: that this is our will, too, has to be recorded. */
+static bool drifted_there(const struct vbmq_snapshot *s, const struct vbmq_step *step)
+{
+	const struct vbmq_thread *t = vbmq_domain_thread(s->domains[step->domain], step->kind, step->id);
+
+	return t && t->held && !vbmq_cpuset_equal(&t->applied, &step->cpus);
+}
+
 const char *props_steps(struct vbmq_snapshot *s, const struct vbmq_placement *p, const struct vbmq_step *steps,
 			size_t n)
 {
@@ -442,7 +450,8 @@ const char *props_steps(struct vbmq_snapshot *s, const struct vbmq_placement *p,
 		static char text[1024];
 		const struct actor *a = find_actor(&st, steps[i].domain, steps[i].kind, steps[i].id);
 
-		if (steps[i].op == VBMQ_STEP_PIN && a && a->to->exclusive && !steps[i].interim && a->arrived)
+		if (steps[i].op == VBMQ_STEP_PIN && a && a->to->exclusive && !steps[i].interim && a->arrived &&
+		    !drifted_there(s, &steps[i]))
 			wrong = "pins a thread that is there already";
 		if (!wrong)
 			wrong = play(&st, &steps[i]);

@@ -98,6 +98,7 @@ void sim_step(struct vbmq_snapshot *s, const struct vbmq_step *step)
 		t->affinity = step->cpus;
 		t->held = true;
 		t->applied = step->cpus;
+		t->own = step->exclusive;
 		break;
 	case VBMQ_STEP_SET_POLLING:
 		must(d, step, VBMQ_THREAD_IOTHREAD)->polling = step->polling;

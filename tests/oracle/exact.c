@@ -97,22 +97,6 @@ static size_t has_units(const struct reading *r, uint32_t domain)
 	return n;
 }
 
-/* The next lower priority than below that anybody has; false: none. */
-static bool next_priority(const struct reading *r, int64_t below, int32_t *ret)
-{
-	bool any = false;
-
-	for (size_t i = 0; i < r->p->n_domains; i++) {
-		int32_t priority = r->p->domains[i].priority;
-
-		if (priority < below && (!any || priority > *ret)) {
-			*ret = priority;
-			any = true;
-		}
-	}
-	return any;
-}
-
 static const char *compare_round(struct grants *g, int32_t priority, size_t round)
 {
 	int64_t got = 0, best = 0, n = 0;
@@ -147,7 +131,7 @@ const char *exact_grants(const struct reading *r)
 	for (uint32_t i = 0; i < r->p->n_domains; i++)
 		add_claims(g, i);
 	add_limits(g->p, r, g->at, g->n);
-	for (int64_t below = INT64_MAX; !wrong && g->n && next_priority(r, below, &priority); below = priority)
+	for (int64_t below = INT64_MAX; !wrong && g->n && reading_priority(r, below, &priority); below = priority)
 		for (size_t round = 0; round < UNITS_MAX && !wrong; round++)
 			wrong = compare_round(g, priority, round);
 	ilp_free(g->p);
@@ -227,7 +211,7 @@ static const char *compare_all(const struct reading *r)
 	s->p = ilp_new();
 	reading_fragment(r, used, fragment);
 	add_units(s);
-	for (int64_t below = INT64_MAX; !wrong && next_priority(r, below, &priority); below = priority)
+	for (int64_t below = INT64_MAX; !wrong && reading_priority(r, below, &priority); below = priority)
 		for (int level = 0; level < LEVEL_FRAGMENT && !wrong; level++) {
 			gap = compare_level(s, priority, priority, (enum level)level, NULL, &got);
 			if (gap)

@@ -15,6 +15,7 @@ struct ilp {
 	int64_t row[VARS_MAX + 1], cost[VARS_MAX + 1]; /* by variable */
 	int index[VARS_MAX + 1];
 	double value[VARS_MAX + 1];
+	unsigned limit, n_nodes;
 };
 
 struct ilp *ilp_new(void)
@@ -50,13 +51,21 @@ int ilp_var(struct ilp *p)
 	return v;
 }
 
-int ilp_fraction(struct ilp *p)
+int ilp_number(struct ilp *p, int64_t upper)
 {
 	int v = glp_add_cols(p->lp, 1);
 
 	if (v > VARS_MAX)
 		abort();
-	glp_set_col_bnds(p->lp, v, GLP_DB, 0, 1);
+	glp_set_col_bnds(p->lp, v, upper > 0 ? GLP_DB : GLP_FX, 0, (double)upper);
+	return v;
+}
+
+int ilp_count(struct ilp *p, int64_t upper)
+{
+	int v = ilp_number(p, upper);
+
+	glp_set_col_kind(p->lp, v, GLP_IV);
 	return v;
 }
 
@@ -91,6 +100,19 @@ void ilp_end(struct ilp *p, int64_t lower, int64_t upper)
 			 (double)lower, (double)upper);
 }
 
+void ilp_limit(struct ilp *p, unsigned n_nodes)
+{
+	p->limit = n_nodes;
+}
+
+static void count_node(glp_tree *tree, void *data)
+{
+	struct ilp *p = data;
+
+	if (glp_ios_reason(tree) == GLP_ISELECT && p->limit && ++p->n_nodes > p->limit)
+		glp_ios_terminate(tree);
+}
+
 bool ilp_minimise(struct ilp *p, int64_t *ret)
 {
 	glp_iocp how;
@@ -102,18 +124,26 @@ bool ilp_minimise(struct ilp *p, int64_t *ret)
 	how.msg_lev = GLP_MSG_OFF;
 	how.presolve = GLP_ON;
 	how.tol_obj = 1e-9;
+	how.cb_func = count_node;
+	how.cb_info = p;
+	p->n_nodes = 0;
 	r = glp_intopt(p->lp, &how);
-	if (r == GLP_ENOPFS || r == GLP_ENODFS || (r == 0 && glp_mip_status(p->lp) == GLP_NOFEAS))
+	if (r == GLP_ENOPFS || r == GLP_ENODFS || r == GLP_ESTOP || (r == 0 && glp_mip_status(p->lp) == GLP_NOFEAS))
 		return false;
 	if (r != 0 || glp_mip_status(p->lp) != GLP_OPT) {
 		fprintf(stderr, "oracle: GLPK gives up (%d, status %d)\n", r, glp_mip_status(p->lp));
 		abort();
 	}
 	*ret = llround(glp_mip_obj_val(p->lp));
-	for (int v = 1; v <= n; v++) {
+	ilp_fix(p, *ret);
+	return true;
+}
+
+void ilp_fix(struct ilp *p, int64_t value)
+{
+	for (int v = 1; v <= glp_get_num_cols(p->lp); v++) {
 		ilp_add(p, v, p->cost[v]);
 		p->cost[v] = 0;
 	}
-	ilp_end(p, *ret, *ret);
-	return true;
+	ilp_end(p, value, value);
 }

@@ -122,7 +122,7 @@ static void set_cores(struct reading *r)
 
 /* --- what is wanted --------------------------------------------------------------------------------------------------- */
 
-static bool disk_is_ours(const struct vbmq_domain *d, const struct vbmq_disk *disk)
+bool reading_disk_is_ours(const struct vbmq_domain *d, const struct vbmq_disk *disk)
 {
 	bool by_hand = false;
 
@@ -138,7 +138,7 @@ static bool must_serve(const struct vbmq_domain *d, uint32_t id)
 		return true;
 	for (size_t i = 0; i < d->n_disks; i++)
 		for (size_t q = 0; q < d->disks[i].n_queues; q++)
-			if (d->disks[i].queues[q].iothread == id && !disk_is_ours(d, &d->disks[i]))
+			if (d->disks[i].queues[q].iothread == id && !reading_disk_is_ours(d, &d->disks[i]))
 				return true;
 	return false;
 }
@@ -171,7 +171,7 @@ size_t reading_wanted_threads(const struct reading *r, uint32_t domain)
 		queues += n;
 		if (w && w->iothreads > 0 && (size_t)w->iothreads < n)
 			n = (size_t)w->iothreads;
-		useful += disk_is_ours(d, &d->disks[i]) ? n : 0;
+		useful += reading_disk_is_ours(d, &d->disks[i]) ? n : 0;
 	}
 	want = queues < r->policy->auto_max ? queues : r->policy->auto_max;
 	if (d->n_vcpus && d->n_vcpus < want)
@@ -233,7 +233,7 @@ void reading_fits(const struct reading *r, uint32_t domain, size_t unit, size_t 
 /* --- costs ------------------------------------------------------------------------------------------------------------ */
 
 /* Distance beyond local from a node (by index) to one by its Linux number; a node the host does not have is no distance. */
-static int64_t beyond(const struct vbmq_host *h, uint32_t from, uint32_t id)
+int64_t reading_beyond(const struct vbmq_host *h, uint32_t from, uint32_t id)
 {
 	for (size_t i = 0; i < h->n_nodes; i++)
 		if (h->nodes[i].id == id)
@@ -257,20 +257,20 @@ static int64_t numa_of(const struct reading *r, uint32_t domain, const struct vb
 
 	EACH(m, d->memory_nodes)
 	{
-		int64_t far = beyond(r->h, node, (uint32_t)m);
+		int64_t far = reading_beyond(r->h, node, (uint32_t)m);
 
 		if (memory < 0 || far < memory)
 			memory = far;
 	}
 	for (size_t i = 0; i < d->n_disks && t->kind == VBMQ_THREAD_IOTHREAD; i++)
 		if (d->disks[i].node >= 0 && serves(&r->p->domains[domain], i, t->id))
-			devices += beyond(r->h, node, (uint32_t)d->disks[i].node);
+			devices += reading_beyond(r->h, node, (uint32_t)d->disks[i].node);
 	return devices + (memory > 0 ? memory : 0);
 }
 
 /* Where a vCPU runs as far as locality goes: the place of one that stays where it is, else what its leash has of the CPUs that
  * could be shared. */
-static struct vbmq_cpuset vcpu_place(const struct reading *r, uint32_t domain, const struct vbmq_place_thread *v)
+struct vbmq_cpuset reading_vcpu_place(const struct reading *r, uint32_t domain, const struct vbmq_place_thread *v)
 {
 	struct vbmq_cpuset leash;
 
@@ -279,7 +279,7 @@ static struct vbmq_cpuset vcpu_place(const struct reading *r, uint32_t domain, c
 	return vbmq_cpuset_and(&v->cpus, &r->h->usable);
 }
 
-static int64_t near_of(const struct reading *r, uint32_t core, const struct vbmq_cpuset *place)
+int64_t reading_near(const struct reading *r, uint32_t core, const struct vbmq_cpuset *place)
 {
 	const struct vbmq_core *here = &r->h->cores[core];
 	int64_t steps = 0, n = 0;
@@ -315,13 +315,13 @@ static int64_t locality_of(const struct reading *r, uint32_t domain, const struc
 					completes = true;
 		if (!completes)
 			continue;
-		place = vcpu_place(r, domain, vcpu);
-		sum += near_of(r, core, &place);
+		place = reading_vcpu_place(r, domain, vcpu);
+		sum += reading_near(r, core, &place);
 	}
 	return sum;
 }
 
-static int64_t move_of(const struct reading *r, uint32_t domain, const struct vbmq_place_thread *t, uint32_t core)
+int64_t reading_move(const struct reading *r, uint32_t domain, const struct vbmq_place_thread *t, uint32_t core)
 {
 	const struct vbmq_thread *was = vbmq_domain_thread(r->s->domains[domain], t->kind, t->id);
 	struct vbmq_cpuset now, outside;
@@ -395,13 +395,28 @@ static void set_costs(struct reading *r, struct unit *u)
 {
 	for (uint32_t c = 0; c < r->h->n_cores; c++)
 		for (size_t t = 0; t < u->n_threads; t++) {
-			int64_t move = move_of(r, u->domain, u->threads[t], c);
+			int64_t move = reading_move(r, u->domain, u->threads[t], c);
 
 			u->cost[LEVEL_NUMA][c] += numa_of(r, u->domain, u->threads[t], c);
 			u->cost[LEVEL_LOCALITY][c] +=
 				locality_of(r, u->domain, u->threads[t], c) + move * r->policy->move_gain;
 			u->cost[LEVEL_MOVES][c] += move;
 		}
+}
+
+bool reading_priority(const struct reading *r, int64_t below, int32_t *ret)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < r->p->n_domains; i++) {
+		int32_t priority = r->p->domains[i].priority;
+
+		if (priority < below && (!any || priority > *ret)) {
+			*ret = priority;
+			any = true;
+		}
+	}
+	return any;
 }
 
 bool reading_make(struct reading *r, const struct vbmq_snapshot *s, const struct vbmq_policy *policy,

@@ -59,3 +59,11 @@ void reading_fragment(const struct reading *r, const bool *used, int64_t *ret);
 bool reading_leash(const struct reading *r, uint32_t domain, const struct vbmq_place_thread *t,
 		   struct vbmq_cpuset *ret);
 bool reading_is_wide(const struct reading *r, const struct vbmq_cpuset *cpus);
+
+/* Pieces of the reading that coupled.c builds on. */
+bool reading_disk_is_ours(const struct vbmq_domain *d, const struct vbmq_disk *disk);
+int64_t reading_beyond(const struct vbmq_host *h, uint32_t from, uint32_t id); /* node index, Linux number */
+struct vbmq_cpuset reading_vcpu_place(const struct reading *r, uint32_t domain, const struct vbmq_place_thread *v);
+int64_t reading_near(const struct reading *r, uint32_t core, const struct vbmq_cpuset *place);
+int64_t reading_move(const struct reading *r, uint32_t domain, const struct vbmq_place_thread *t, uint32_t core);
+bool reading_priority(const struct reading *r, int64_t below, int32_t *ret); /* the next lower one that a guest has */

@@ -2,8 +2,9 @@
 
 /*
  * The planner against an integer program, on random hosts and fleets (docs/benchmarks/planner.md says what is compared):
- *   test-oracle [--exact N] [--seed N]
- * A difference is printed with its seed; --seed S --exact 1 looks at that one alone.
+ *   test-oracle [--exact N] [--coupled N] [--seed N]
+ * A difference in the exact part is printed with its seed, those in the coupled parts where --coupled was said; --seed S --exact 1
+ * --coupled 1 looks at these alone.
  */
 
 #include <stdio.h>
@@ -11,11 +12,14 @@
 #include <string.h>
 
 #include "core/planner.h"
+#include "coupled.h"
 #include "exact.h"
 #include "gen.h"
 #include "ilp.h"
-#include "sim.h"
+#include "instances.h"
 #include "util/err.h"
+
+#define COUPLED_NODES 300u /* of the search tree, for one level: enough for all but very few */
 
 static unsigned n_case;
 static bool failed;
@@ -37,28 +41,6 @@ static struct vbmq_placement *plan(const struct vbmq_snapshot *s, const struct v
 		exit(1);
 	}
 	return p;
-}
-
-/* Hosts of up to 48 CPUs; all vCPUs are where their owner or the shared set has them, nobody's threads hang, and no leash is so
- * narrow that its last shared core would have to be kept for it: these are the coupled parts. */
-static struct vbmq_snapshot *exact_instance(struct gen *g, struct vbmq_policy *policy)
-{
-	struct vbmq_snapshot *s = gen_snapshot(g, 8 + gen_below(g, 41), 1 + gen_below(g, 12));
-
-	gen_policy(g, s->host, policy);
-	policy->defaults.vcpus = VBMQ_VCPUS_FOLLOW;
-	policy->manage_by_default = policy->manage_by_default || gen_chance(g, 70);
-	for (size_t i = 0; i < s->n_domains; i++) {
-		struct vbmq_domain *d = s->domains[i];
-
-		d->wish.vcpus = VBMQ_VCPUS_FOLLOW;
-		d->responsive = true;
-		if (gen_chance(g, 70))
-			d->caps.bits |= VBMQ_CAP_PIN | VBMQ_CAP_ADD_IOTHREAD | VBMQ_CAP_LIVE_MAP;
-		if (gen_chance(g, 50))
-			d->wish.exclusive = VBMQ_EXCLUSIVE_CORE;
-	}
-	return s;
 }
 
 /* A leash with threads on it, of which nothing but one core is left in the shared set: the planner may have kept that. */
@@ -85,7 +67,7 @@ static const char *exact_one(uint64_t seed, struct reading *r, struct tally *t)
 {
 	struct gen g = gen_seed(seed);
 	struct vbmq_policy policy;
-	struct vbmq_snapshot *s = exact_instance(&g, &policy);
+	struct vbmq_snapshot *s = instance_exact(&g, &policy);
 	struct vbmq_placement *p = plan(s, &policy);
 	const char *wrong;
 	size_t wanted = 0;
@@ -144,15 +126,93 @@ static void test_exact(uint64_t first, unsigned long n)
 	free(r);
 }
 
+/* --- the coupled parts ------------------------------------------------------------------------------------------------ */
+
+struct gaps {
+	unsigned long n, nothing, unsolved, worse[N_COUPLED];
+	int64_t worst[N_COUPLED];
+	uint64_t worst_seed[N_COUPLED];
+	unsigned long bins[4]; /* of what is worse: up to 10 % of what the least is, 25 %, 100 %, more */
+};
+
+static void count_gap(struct gaps *t, uint64_t seed, const struct coupled_result *res)
+{
+	int64_t gap = res->got - res->least;
+
+	t->worse[res->level]++;
+	t->bins[gap * 10 <= res->least ? 0 : gap * 4 <= res->least ? 1 : gap <= res->least ? 2 : 3]++;
+	if (gap <= t->worst[res->level])
+		return;
+	t->worst[res->level] = gap;
+	t->worst_seed[res->level] = seed;
+}
+
+static bool coupled_one(uint64_t seed, struct reading *r, bool show, struct gaps *t)
+{
+	struct gen g = gen_seed(seed);
+	struct vbmq_policy policy;
+	struct vbmq_snapshot *s = instance_coupled(&g, &policy);
+	struct vbmq_placement *p = plan(s, &policy);
+	struct coupled_result res;
+
+	if (!reading_make(r, s, &policy, p)) {
+		printf("Bail out! seed %llu is too big for the oracle\n", (unsigned long long)seed);
+		exit(1);
+	}
+	coupled_compare(r, COUPLED_NODES, &res);
+	t->n++;
+	t->nothing += res.nothing;
+	t->unsolved += res.is == COUPLED_UNSOLVED;
+	if (res.is == COUPLED_WORSE)
+		count_gap(t, seed, &res);
+	if (show && res.is != COUPLED_BEST)
+		printf("# seed %llu: %s %lld, %s %lld\n", (unsigned long long)seed, coupled_names[res.level],
+		       (long long)res.got, res.is == COUPLED_UNSOLVED ? "not solved" : "the least is",
+		       (long long)res.least);
+	vbmq_placement_free(p);
+	vbmq_policy_done(&policy);
+	vbmq_snapshot_free(s);
+	return res.is != COUPLED_ODD;
+}
+
+static void test_coupled(uint64_t first, unsigned long n, bool show)
+{
+	struct reading *r = calloc(1, sizeof(*r));
+	struct gaps t = { 0 };
+	unsigned long worse = 0, odd = 0, judged;
+
+	if (!r)
+		abort();
+	for (uint64_t seed = first; seed < first + n; seed++)
+		odd += !coupled_one(seed, r, show, &t);
+	judged = t.n - t.nothing - t.unsolved;
+	for (size_t i = 0; i < N_COUPLED; i++)
+		worse += t.worse[i];
+	printf("# coupled parts: %lu instances from seed %llu on, %lu in which nobody has a core, %lu not solved\n",
+	       t.n, (unsigned long long)first, t.nothing, t.unsolved);
+	printf("# gap: none %lu of %lu, up to 10 %% of the least %lu, 25 %% %lu, 100 %% %lu, more %lu\n",
+	       judged - worse, judged, t.bins[0], t.bins[1], t.bins[2], t.bins[3]);
+	for (size_t i = 0; i < N_COUPLED; i++)
+		if (t.worse[i])
+			printf("# gap in %s: %lu, the worst by %lld (seed %llu)\n", coupled_names[i], t.worse[i],
+			       (long long)t.worst[i], (unsigned long long)t.worst_seed[i]);
+	result(odd == 0, "no placement is better than the coupled program says is possible");
+	free(r);
+}
+
 int main(int argc, char **argv)
 {
-	unsigned long n_exact = 200, seed = 1;
+	unsigned long n_exact = 200, n_coupled = 300, seed = 1;
+	bool show = false;
 
 	for (int i = 1; i < argc; i += 2) {
 		unsigned long value = i + 1 < argc ? strtoul(argv[i + 1], NULL, 10) : 0;
 
 		if (strcmp(argv[i], "--exact") == 0 && i + 1 < argc) {
 			n_exact = value;
+		} else if (strcmp(argv[i], "--coupled") == 0 && i + 1 < argc) {
+			n_coupled = value;
+			show = true;
 		} else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc) {
 			seed = value;
 		} else {
@@ -160,8 +220,9 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
-	printf("1..1\n");
+	printf("1..2\n");
 	test_exact(seed, n_exact);
+	test_coupled(seed, n_coupled, show);
 	ilp_done();
 	return failed;
 }
