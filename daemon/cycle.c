@@ -26,6 +26,7 @@
 #include "core/diff.h"
 #include "core/verify.h"
 #include "daemon/api.h"
+#include "daemon/drift.h"
 #include "daemon/jobs.h"
 #include "daemon/log.h"
 #include "daemon/rebalance.h"
@@ -140,42 +141,6 @@ static void prune_undo(struct vbmqd_manager *m, const struct vbmq_snapshot *s)
 		vbmqd_log(LOG_WARNING, "%s", e.text); /* what is in the file is more than needed, never less */
 }
 
-static bool has_drift(const struct vbmq_domain *d)
-{
-	for (size_t i = 0; i < d->n_threads; i++) {
-		const struct vbmq_thread *t = &d->threads[i];
-
-		if (t->held && !vbmq_cpuset_is_empty(&t->affinity) && !vbmq_cpuset_equal(&t->affinity, &t->applied))
-			return true;
-	}
-	for (size_t i = 0; i < d->n_disks; i++) {
-		if (vbmq_disk_drifted(&d->disks[i]))
-			return true;
-	}
-	return false;
-}
-
-static void watch_drift(struct vbmqd_manager *m, const struct vbmq_snapshot *s)
-{
-	for (size_t i = 0; i < s->n_domains; i++) {
-		struct vbmqd_domain *d = vbmqd_domains_find(&m->domains, s->domains[i]->uuid);
-		bool drift = has_drift(s->domains[i]);
-
-		if (!d || d->drifted == drift || !s->domains[i]->responsive)
-			continue;
-		d->drifted = drift;
-		if (!drift)
-			continue;
-		vbmqd_log_about(
-			LOG_WARNING,
-			&(struct vbmqd_about){ .domain = d->name, .uuid = d->uuid, .message_id = VBMQD_MSG_DRIFT },
-			"somebody changed affinities or queue maps that we had set; policy: %s",
-			vbmq_drift_words[m->conf.policy.drift]);
-		if (m->listener.drifted)
-			m->listener.drifted(m->listener.data, d->name);
-	}
-}
-
 /* What the bus shows of each domain. */
 static void note_placement(struct vbmqd_manager *m, const struct vbmq_placement *placement)
 {
@@ -211,7 +176,7 @@ static int plan_now(struct vbmqd_manager *m, bool hold, struct vbmq_err *err)
 	if (r < 0)
 		return r;
 	prune_undo(m, m->cycle.snapshot);
-	watch_drift(m, m->cycle.snapshot);
+	vbmqd_drift_watch(m, m->cycle.snapshot);
 	r = vbmq_plan_id(m->cycle.snapshot, &m->conf.policy, id, err);
 	if (r < 0)
 		return r;
