@@ -177,6 +177,90 @@ static void test_swap_with_floating(void **state)
 	end(&sc);
 }
 
+/* Guests of two I/O threads each on the cores at[] of a host whose other cores are shared, to go to the cores to[]. */
+static void set_crowd(struct scene *sc, struct vbmq_host *h, unsigned n_guests, const unsigned *at, const unsigned *to)
+{
+	struct vbmq_cpuset rest = h->usable;
+
+	*sc = (struct scene){ .s = vbmq_snapshot_new(), .p = calloc(1, sizeof(*sc->p)) };
+	assert_non_null(sc->s);
+	assert_non_null(sc->p);
+	sc->s->host = h;
+	sc->p->domains = calloc(n_guests, sizeof(*sc->p->domains));
+	assert_non_null(sc->p->domains);
+	for (unsigned i = 0; i < 2 * n_guests; i++)
+		rest = vbmq_cpuset_andnot(&rest, &h->cores[at[i]].cpus);
+	sc->p->shared = rest;
+	sc->p->dedicated = vbmq_cpuset_andnot(&h->usable, &rest);
+	for (unsigned i = 0; i < n_guests; i++) {
+		struct vbmq_domain *d = gen_plain_domain(h, (char[]){ 'g', (char)('a' + i), 0 }, 0, 2, LIVE);
+		struct vbmq_place_domain *goal = &sc->p->domains[sc->p->n_domains++];
+
+		goal->name = strdup(d->name);
+		memcpy(goal->uuid, d->uuid, sizeof(goal->uuid));
+		goal->threads = calloc(d->n_threads, sizeof(*goal->threads));
+		assert_non_null(goal->threads);
+		goal->n_threads = d->n_threads;
+		for (unsigned j = 0; j < d->n_threads; j++) {
+			bool io = d->threads[j].kind == VBMQ_THREAD_IOTHREAD;
+			int cpu = io ? vbmq_cpuset_next(&h->cores[at[2 * i + j]].cpus, 0) : 0;
+			int goes = io ? vbmq_cpuset_next(&h->cores[to[2 * i + j]].cpus, 0) : 0;
+
+			d->threads[j].affinity = d->threads[j].applied = io ? vbmq_cpuset_of((unsigned)cpu) : rest;
+			d->threads[j].held = true;
+			goal->threads[j] = (struct vbmq_place_thread){
+				.kind = d->threads[j].kind,
+				.id = d->threads[j].id,
+				.cpus = io ? vbmq_cpuset_of((unsigned)goes) : rest,
+				.exclusive = io,
+				.planned = true,
+			};
+		}
+		assert_int_equal(vbmq_snapshot_add(sc->s, d, NULL), 0);
+	}
+	assert_int_equal(vbmq_snapshot_finish(sc->s, NULL), 0);
+	assert_int_equal(vbmq_diff(sc->s, sc->p, &sc->steps, &sc->n, NULL), 0);
+}
+
+/* Rings of threads of several guests at once, every dedicated core taken, one core shared: whatever the permutation, no
+ * step overlaps, everybody arrives, and a ring costs one step more than it has threads. */
+static void test_rings_of_several_guests(void **state)
+{
+	struct gen g = gen_seed(4711);
+
+	for (unsigned round = 0; round < 300; round++) {
+		unsigned smt = 1 + round % 2, n_guests = 1 + gen_below(&g, 6), n = 2 * n_guests, rings = 0, moved = 0;
+		unsigned at[12], to[12];
+		bool seen[12] = { false };
+		const char *wrong;
+		struct scene sc;
+
+		for (unsigned i = 0; i < n; i++)
+			at[i] = to[i] = i + 1;
+		for (unsigned i = n; i > 1; i--) {
+			unsigned j = gen_below(&g, i), was = to[i - 1];
+
+			to[i - 1] = to[j];
+			to[j] = was;
+		}
+		for (unsigned i = 0; i < n; i++) {
+			moved += to[i] != at[i];
+			rings += !seen[i] && to[i] != at[i];
+			for (unsigned j = i; !seen[j]; j = to[j] - 1)
+				seen[j] = true;
+		}
+		set_crowd(&sc, gen_regular_host(1, 1, n + 1, smt), n_guests, at, to);
+		assert_int_equal(sc.n, moved + rings);
+		wrong = props_steps(sc.s, sc.p, sc.steps, sc.n);
+		if (wrong)
+			fail_msg("round %u: %s", round, wrong);
+		for (unsigned i = 0; i < n; i++)
+			assert_true(vbmq_cpuset_equal(&sc.s->domains[i / 2]->threads[i % 2].affinity,
+						      &sc.p->domains[i / 2].threads[i % 2].cpus));
+		end(&sc);
+	}
+}
+
 static size_t first(const struct vbmq_plan *p, enum vbmq_step_op op, uint32_t id)
 {
 	for (size_t i = 0; i < p->n_steps; i++)
@@ -334,6 +418,7 @@ int main(void)
 		cmocka_unit_test(test_nothing_to_do),
 		cmocka_unit_test(test_chain),
 		cmocka_unit_test(test_cycle),
+		cmocka_unit_test(test_rings_of_several_guests),
 		cmocka_unit_test(test_floating_first_and_last),
 		cmocka_unit_test(test_swap_with_floating),
 		cmocka_unit_test(test_order_of_kinds),
