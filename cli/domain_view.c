@@ -95,8 +95,8 @@ static int print_threads(const struct cli *cli, const struct vbmq_domain *d, con
 
 static int print_queues(const struct cli *cli, const struct vbmq_domain *d, const struct vbmq_place_domain *p)
 {
-	static const char *const columns[] = { "DISK",	"SOURCE",	"NODE",		">QUEUE",
-					       "IS ON", "SHOULD BE ON", "COMPLETES ON", NULL };
+	static const char *const columns[] = { "DISK",	       "SOURCE",       "NODE",	   ">QUEUE", "IS ON",
+					       "SHOULD BE ON", "COMPLETES ON", "DISTANCE", NULL };
 	struct libscols_table *t = cli_table(cli, columns);
 
 	for (size_t i = 0; i < d->n_disks && i < p->n_disks; i++)
@@ -119,7 +119,8 @@ static int print_queues(const struct cli *cli, const struct vbmq_domain *d, cons
 				completes = NULL;
 			if (cli_row(cli, t, NULL,
 				    (const char *const[]){ q ? "" : disk->target, q ? "" : disk->source, q ? "" : node,
-							   number, is, should, completes }))
+							   number, is, should, completes,
+							   cli_completes_text(p->disks[i].queues[q].completes) }))
 				return CLI_FAILED;
 		}
 	return cli_table_print(t);
@@ -196,11 +197,12 @@ static json_t *disk_json(const struct vbmq_disk *disk, const struct vbmq_place_d
 	json_t *queues = json_array();
 
 	for (size_t q = 0; queues && q < disk->n_queues && q < p->n_queues; q++)
-		if (json_array_append_new(queues, json_pack("{s:I,s:I,s:I,s:o,s:b}", "queue", (json_int_t)q, "is",
+		if (json_array_append_new(queues, json_pack("{s:I,s:I,s:I,s:o,s:b,s:s}", "queue", (json_int_t)q, "is",
 							    (json_int_t)disk->queues[q].iothread, "should",
 							    (json_int_t)p->queues[q].iothread, "vcpus",
 							    cli_cpus_json(&p->queues[q].vcpus), "exact",
-							    (int)disk->queues[q].vcpus_exact)) < 0) {
+							    (int)disk->queues[q].vcpus_exact, "distance",
+							    vbmq_completes_words[p->queues[q].completes])) < 0) {
 			json_decref(queues);
 			return NULL;
 		}

@@ -159,3 +159,14 @@ int cli_print_text(const char *text)
 		putchar('\n');
 	return 0;
 }
+
+const char *cli_completes_text(enum vbmq_completes completes)
+{
+	static const char *const texts[] = {
+		[VBMQ_COMPLETES_UNKNOWN] = "",		[VBMQ_COMPLETES_CORE] = "same core",
+		[VBMQ_COMPLETES_L3] = "same L3",	[VBMQ_COMPLETES_NODE] = "same node",
+		[VBMQ_COMPLETES_REMOTE] = "other node",
+	};
+
+	return texts[completes];
+}

@@ -28,6 +28,9 @@ int cli_print_steps(const struct cli *cli, const struct vbmq_plan *plan, const s
 /* "iothread 1", "vcpu 0", "emulator"; static buffer of the caller. */
 const char *cli_thread_name(enum vbmq_thread_kind kind, uint32_t id, char buf[32]);
 
+/* How far a queue's thread is from its completion vCPUs, for a table. */
+const char *cli_completes_text(enum vbmq_completes completes);
+
 /* Prints a document (takes the reference) with two spaces of indentation; 0 or CLI_FAILED. */
 int cli_print_json(struct json_t *document);
 /* A CPU list as a new reference; NULL: no memory. */

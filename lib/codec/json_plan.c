@@ -56,6 +56,9 @@ static json_t *disks_new(struct vbmq_json_writer *w, const struct vbmq_place_dom
 			vbmq_json_put_int(w, queue, "index", (int64_t)q);
 			vbmq_json_put_int(w, queue, "iothread", disk->queues[q].iothread);
 			vbmq_json_put_cpus(w, queue, "vcpus", &disk->queues[q].vcpus);
+			if (disk->queues[q].completes != VBMQ_COMPLETES_UNKNOWN)
+				vbmq_json_put_text(w, queue, "distance",
+						   vbmq_completes_words[disk->queues[q].completes]);
 			vbmq_json_append(w, queues, queue);
 		}
 		vbmq_json_put(w, o, "queues", queues);

@@ -74,6 +74,7 @@ static void read_disk(struct vbmq_json *v, struct vbmq_place_disk *disk)
 	for (size_t i = 0; i < n && v->reader->code == 0; i++) {
 		struct vbmq_json item = vbmq_json_item(&queues, i);
 		struct vbmq_place_queue *q;
+		struct vbmq_json distance;
 
 		q = vbmq_json_add(v->reader, disk->queues, disk->n_queues, VBMQ_QUEUES_MAX);
 		if (!q)
@@ -81,6 +82,8 @@ static void read_disk(struct vbmq_json *v, struct vbmq_place_disk *disk)
 		vbmq_json_need_int(&item, "index", (int64_t)i, (int64_t)i);
 		q->iothread = (uint32_t)vbmq_json_need_int(&item, "iothread", 0, UINT32_MAX);
 		vbmq_json_need_cpus(&item, "vcpus", true, &q->vcpus);
+		distance = vbmq_json_opt(&item, "distance");
+		q->completes = (enum vbmq_completes)(1 + vbmq_json_word(&distance, vbmq_completes_words + 1, -1));
 		vbmq_json_end(&item);
 	}
 	disk->remap = vbmq_json_opt_bool(v, "remap", false);

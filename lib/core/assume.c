@@ -83,8 +83,11 @@ static void map_queues(struct vbmq_domain *d, const struct vbmq_step *s)
 {
 	struct vbmq_disk *disk = vbmq_domain_disk(d, s->target);
 
-	for (size_t q = 0; disk && q < s->n_map && q < disk->n_queues; q++)
-		disk->queues[q].iothread = s->map[q];
+	if (!disk)
+		return;
+	for (size_t q = 0; q < s->n_map && q < disk->n_queues; q++)
+		disk->queues[q].iothread = disk->queues[q].applied = s->map[q];
+	disk->held = true;
 }
 
 static int play(struct vbmq_domain *d, const struct vbmq_step *s)

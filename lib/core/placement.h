@@ -36,9 +36,19 @@ struct vbmq_place_thread {
 	struct vbmq_why why;
 };
 
+enum vbmq_completes { /* the smallest part of the host that a thread and the vCPUs it completes on never leave */
+		      VBMQ_COMPLETES_UNKNOWN, /* no completion vCPU is known */
+		      VBMQ_COMPLETES_CORE,
+		      VBMQ_COMPLETES_L3,
+		      VBMQ_COMPLETES_NODE,
+		      VBMQ_COMPLETES_REMOTE,
+};
+extern const char *const vbmq_completes_words[]; /* unknown same-core l3 node remote */
+
 struct vbmq_place_queue {
 	uint32_t iothread; /* id; 0: main loop */
 	struct vbmq_cpuset vcpus; /* completion vCPUs */
+	enum vbmq_completes completes; /* set by vbmq_plan_make() (affinity.h) */
 };
 
 struct vbmq_place_disk {

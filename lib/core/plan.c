@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/affinity.h"
 #include "core/diff.h"
 #include "core/planner.h"
 #include "util/cleanup.h"
@@ -27,6 +28,7 @@ int vbmq_plan_make(const struct vbmq_snapshot *snapshot, const struct vbmq_polic
 	r = vbmq_planner_run(snapshot, policy, &p->placement, err);
 	if (r < 0)
 		return r;
+	vbmq_affinity_fill(snapshot->host, p->placement);
 	r = vbmq_diff(snapshot, p->placement, &p->steps, &p->n_steps, err);
 	if (r < 0)
 		return r;

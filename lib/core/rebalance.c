@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/affinity.h"
 #include "core/assume.h"
 #include "core/diff.h"
 #include "core/planner.h"
@@ -327,6 +328,7 @@ static int finish(struct search *x, const char *id, struct vbmq_rebalance **ret)
 	r->everyday = x->everyday.score;
 	r->after = w->score;
 	r->plan->placement = VBMQ_STEAL(w->placement);
+	vbmq_affinity_fill(x->s->host, r->plan->placement);
 	r->plan->steps = VBMQ_STEAL(w->steps);
 	r->plan->n_steps = w->n_steps;
 	w->n_steps = 0;

@@ -63,6 +63,7 @@ static void place_disks(struct vbmq_place_domain *d)
 			model_must(queue, "no memory");
 			queue->iothread = q + 1;
 			queue->vcpus = i ? VBMQ_CPUSET_EMPTY : vbmq_cpuset_of(q);
+			queue->completes = q || i ? VBMQ_COMPLETES_UNKNOWN : VBMQ_COMPLETES_L3;
 		}
 	}
 }

@@ -56,7 +56,8 @@ static void test_design(void **state)
 		"{\"kind\":\"iothread\",\"id\":2,\"cpus\":\"3\",\"exclusive\":true,\"planned\":true,\"add\":true},"
 		"{\"kind\":\"iothread\",\"id\":3,\"cpus\":\"0-1\",\"planned\":true,\"remove\":true},"
 		"{\"kind\":\"emulator\",\"cpus\":\"0-1\",\"planned\":true}],"
-		"\"disks\":[{\"target\":\"vda\",\"queues\":[{\"index\":0,\"iothread\":1,\"vcpus\":\"0\"},"
+		"\"disks\":[{\"target\":\"vda\",\"queues\":[{\"index\":0,\"iothread\":1,\"vcpus\":\"0\",\"distance\":"
+		"\"l3\"},"
 		"{\"index\":1,\"iothread\":2,\"vcpus\":\"1\"}],\"remap\":true},";
 	static const char steps[] =
 		"\"steps\":[{\"op\":\"add-iothread\",\"domain\":\"db1\",\"id\":2},"
