@@ -91,11 +91,18 @@ static int print_plan(const struct cli *cli, const struct cli_source *source)
 	bool fleet = source->fleet.n_templates > 0;
 	struct vbmq_err err = VBMQ_ERR_INIT;
 	_cleanup_free_ char *json = NULL;
+	bool drawn = false;
 	int r = fleet ? cli_fleet_report(cli, source, &report) : 0;
 
-	if (r)
+	if (r == 0)
+		r = cli_source_draw(cli, source, &drawn);
+	if (r) {
+		vbmq_fleet_report_done(&report);
 		return r;
-	if (cli->json)
+	}
+	if (drawn)
+		r = 0;
+	else if (cli->json)
 		r = vbmq_plan_format_fleet(source->plan, source->snapshot->host, fleet ? &report : NULL, true, &json,
 					   &err) < 0
 			    ? cli_fail(CLI_FAILED, &err)

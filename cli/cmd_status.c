@@ -168,6 +168,7 @@ static int status_once(struct cli *cli)
 {
 	struct cli_core *map = NULL;
 	struct cli_source source;
+	bool drawn = false;
 	int r = cli_source_load(cli, &source);
 
 	if (r)
@@ -179,6 +180,8 @@ static int status_once(struct cli *cli)
 			r = cli_failf(CLI_FAILED, "out of memory");
 	}
 	if (r == 0)
+		r = cli_source_draw(cli, &source, &drawn);
+	if (r == 0 && !drawn)
 		r = cli->json ? cli_print_json(status_json(cli, &source, map)) : print_people(cli, &source, map);
 	if (map)
 		cli_core_map_free(map, source.snapshot->host->n_cores);

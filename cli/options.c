@@ -54,6 +54,7 @@ static const struct cli_option_text options[CLI_OPT_MAX] = {
 	[CLI_OPT_FIT] = { 0, "max", NULL, "with --fleet or --guest: how many guests of each template fit" },
 	[CLI_OPT_MAX_MOVES] = { 0, "max-moves", "N",
 				"at most N threads more have to leave a core of their own (default: any number)" },
+	[CLI_OPT_SVG] = { 0, "svg", "FILE", "draw who has which core into an SVG file, '-' instead of the tables" },
 	[CLI_OPT_REVERT] = { 0, "revert", NULL, "put the configuration back as it was before configure" },
 };
 
@@ -239,6 +240,8 @@ static int check_combination(const struct cli *cli)
 		return usage_error(cli, "--domain needs --host: which host should it be planned on?", "");
 	if (!cli->host && cli->n_devices)
 		return usage_error(cli, "--device needs --host", "");
+	if (cli->svg && strcmp(cli->svg, "-") == 0 && cli->json)
+		return usage_error(cli, "--svg - and --json cannot both go to standard output", "");
 	if (cli->fit && !cli->n_fleets && !cli->n_guests)
 		return usage_error(cli, "--max needs --fleet or --guest: how many of what?", "");
 	if (cli->n_args < cli->verb->min_args)

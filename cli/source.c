@@ -14,8 +14,10 @@
 #include "codec/json_snapshot.h"
 #include "codec/json_undo.h"
 #include "codec/plan_id.h"
+#include "codec/svg.h"
 #include "fleet.h"
 #include "host/topology.h"
+#include "output.h"
 #include "util/cleanup.h"
 #include "util/file.h"
 #include "util/parse.h"
@@ -301,6 +303,21 @@ int cli_source_plan(struct cli_source *source)
 	    vbmq_plan_make(source->snapshot, &source->policy, id, &source->plan, &err) < 0)
 		return cli_fail(CLI_FAILED, &err);
 	return 0;
+}
+
+int cli_source_draw(const struct cli *cli, const struct cli_source *source, bool *ret_only)
+{
+	struct vbmq_err err = VBMQ_ERR_INIT;
+	_cleanup_free_ char *svg = NULL;
+
+	*ret_only = cli->svg && strcmp(cli->svg, "-") == 0;
+	if (!cli->svg)
+		return 0;
+	if (vbmq_svg_format(source->snapshot, &source->policy, source->plan, &svg, &err) < 0)
+		return cli_fail(CLI_FAILED, &err);
+	if (*ret_only)
+		return cli_print_text(svg);
+	return vbmq_file_replace(cli->svg, svg, strlen(svg), 0644, &err) < 0 ? cli_fail(CLI_FAILED, &err) : 0;
 }
 
 void cli_source_done(struct cli_source *source)

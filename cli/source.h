@@ -25,6 +25,8 @@ struct cli_source {
 /* 0 or an exit code after a message. */
 int cli_source_load(struct cli *cli, struct cli_source *ret);
 int cli_source_plan(struct cli_source *source);
+/* --svg: the picture of the planned source. *ret_only: it went to standard output, so nothing else does. */
+int cli_source_draw(const struct cli *cli, const struct cli_source *source, bool *ret_only);
 void cli_source_done(struct cli_source *source);
 
 /* What QEMU and libvirt of a described domain are assumed to be able to do at its next start. */

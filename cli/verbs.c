@@ -13,7 +13,7 @@
 	 O(FLEET) | O(GUEST))
 
 const struct cli_verb cli_verbs[] = {
-	{ "status", "", 0, 0, SOURCE, "Which core belongs to whom, and what is wrong",
+	{ "status", "", 0, 0, SOURCE | O(SVG), "Which core belongs to whom, and what is wrong",
 	  "A row a core, grouped by NUMA node and L3 domain: who owns it, which thread runs there, and '!' where\n"
 	  "somebody else may run on a core that should be private. Below it the domains and the diagnostics.",
 	  "", cmd_status },
@@ -22,7 +22,8 @@ const struct cli_verb cli_verbs[] = {
 	{ "list", "", 0, 0, SOURCE | O(ALL), "Domains with their capability and I/O threads", NULL, "", cmd_list },
 	{ "show", "DOMAIN", 1, 1, SOURCE, "Threads, disks and queues of one domain: what is and what should be", NULL,
 	  "domain", cmd_show },
-	{ "plan", "", 0, 0, SOURCE | O(FIT), "Compute the placement and the steps to it, without doing anything",
+	{ "plan", "", 0, 0, SOURCE | O(FIT) | O(SVG),
+	  "Compute the placement and the steps to it, without doing anything",
 	  "Offline, without root and libvirt:\n"
 	  "  vbmqctl plan --host 'synthetic:node:2 l3:4 core:4 pu:2' --domain db1.xml --device /dev/nvme0n1=0\n"
 	  "  vbmqctl plan --snapshot host7.json --json\n"

@@ -12,7 +12,7 @@ _vbmqctl()
 		return
 	fi
 	case $prev in
-	-s | --snapshot | --host | -d | --domain | --policy | -o | --output | -f | --fleet)
+	-s | --snapshot | --host | -d | --domain | --policy | -o | --output | -f | --fleet | --svg)
 		_filedir
 		return
 		;;

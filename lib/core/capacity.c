@@ -69,7 +69,7 @@ void vbmq_capacity_count(const struct vbmq_place_domain *d, struct vbmq_capacity
 /* --- the host --------------------------------------------------------------------------------------------------------- */
 
 /* Cores where an owner's pin keeps a thread are not to be had: what stays where it is and is not all over the host. */
-static struct vbmq_cpuset pinned_cpus(const struct vbmq_snapshot *s, const struct vbmq_placement *p)
+struct vbmq_cpuset vbmq_capacity_pinned(const struct vbmq_snapshot *s, const struct vbmq_placement *p)
 {
 	struct vbmq_cpuset all = VBMQ_CPUSET_EMPTY;
 
@@ -141,7 +141,7 @@ static void count_l3s(const struct vbmq_host *h, const bool *l3_taken, struct vb
 int vbmq_capacity_left(const struct vbmq_snapshot *s, const struct vbmq_policy *policy, const struct vbmq_placement *p,
 		       struct vbmq_capacity *ret)
 {
-	struct pool pool = { .host = s->host, .policy = policy, .p = p, .pinned = pinned_cpus(s, p) };
+	struct pool pool = { .host = s->host, .policy = policy, .p = p, .pinned = vbmq_capacity_pinned(s, p) };
 	bool *l3_taken = calloc(s->host->n_l3s + 1, sizeof(*l3_taken));
 	struct vbmq_capacity c = { .nodes = calloc(s->host->n_nodes + 1, sizeof(*c.nodes)) };
 	uint32_t keep;
