@@ -9,6 +9,9 @@
  *
  * Potentials: u by class, v by column, v <= 0 and 0 where there is room; cost - u - v >= 0 everywhere, 0 where rows are. A class
  * on several columns is at the same distance on all of them, so it is enough to look at it when the first one is reached.
+ * It begins with everybody who has room at what is cheapest for him: at v = 0 that is optimal for them, and no search is needed. Where
+ * threads stand already that is nearly all.
+ *
  * Ties go to the column with room, then to the lower one: the result depends on nothing but the numbers.
  */
 
@@ -27,6 +30,7 @@ struct work {
 	uint32_t *load; /* column */
 	uint32_t *from; /* column -> class it was reached from */
 	uint32_t *through; /* class -> column it was reached through; VBMQ_PL_NONE: it is where the search began */
+	uint32_t *left; /* class -> rows not placed yet, after the beginning */
 	uint32_t *first; /* class -> its first discount; one more at the end */
 	uint32_t *members; /* classes that have rows on a column, where[column] on */
 	uint32_t *where, *n_members;
@@ -163,6 +167,58 @@ static uint32_t augment(struct work *w, uint32_t col, uint32_t n)
 	}
 }
 
+/* What a class costs where it is cheapest; VBMQ_ASSIGN_NEVER: it may go nowhere. */
+static vbmq_cost_key cheapest(const struct work *w, uint32_t class)
+{
+	const struct vbmq_assign *a = w->a;
+	const vbmq_cost_key *costs = a->base + (size_t) class * a->n_bases;
+	vbmq_cost_key least = VBMQ_ASSIGN_NEVER;
+
+	for (size_t i = 0; i < a->n_bases; i++)
+		least = costs[i] < least ? costs[i] : least;
+	for (uint32_t i = w->first[class]; i < w->first[class + 1]; i++) {
+		vbmq_cost_key cost = costs[a->base_of[a->discounts[i].col]];
+
+		if (cost < VBMQ_ASSIGN_NEVER && cost - a->discounts[i].less < least)
+			least = cost - a->discounts[i].less;
+	}
+	return least;
+}
+
+static uint32_t fill(struct work *w, uint32_t class, uint32_t col, uint32_t left)
+{
+	uint32_t room = w->a->room[col] - w->load[col], n = left < room ? left : room;
+
+	if (n) {
+		w->load[col] += n;
+		add_flow(w, class, col, n);
+	}
+	return left - n;
+}
+
+/* Places of a class as many as have room at what is cheapest; how many are left. */
+static uint32_t place_cheapest(struct work *w, uint32_t class)
+{
+	const struct vbmq_assign *a = w->a;
+	const vbmq_cost_key *costs = a->base + (size_t) class * a->n_bases;
+	vbmq_cost_key least = cheapest(w, class);
+	uint32_t left = a->supply[class];
+
+	if (least >= VBMQ_ASSIGN_NEVER)
+		return left;
+	w->u[class] = least;
+	for (uint32_t i = w->first[class]; i < w->first[class + 1] && left; i++) {
+		vbmq_cost_key cost = costs[a->base_of[a->discounts[i].col]];
+
+		if (cost < VBMQ_ASSIGN_NEVER && cost - a->discounts[i].less == least)
+			left = fill(w, class, a->discounts[i].col, left);
+	}
+	for (uint32_t c = 0; c < a->n_cols && left; c++)
+		if (costs[a->base_of[c]] == least)
+			left = fill(w, class, c, left);
+	return left;
+}
+
 static int run(struct work *w)
 {
 	const struct vbmq_assign *a = w->a;
@@ -178,7 +234,9 @@ static int run(struct work *w)
 		where += a->room[c] + 1;
 	}
 	for (uint32_t k = 0; k < a->n_classes; k++)
-		for (uint32_t left = a->supply[k]; left;) {
+		w->left[k] = place_cheapest(w, k);
+	for (uint32_t k = 0; k < a->n_classes; k++)
+		for (uint32_t left = w->left[k]; left;) {
 			uint32_t end = search(w, k);
 
 			if (end == VBMQ_PL_NONE)
@@ -198,7 +256,7 @@ int vbmq_assign(const struct vbmq_assign *a, uint32_t *ret_flow)
 
 	for (size_t c = 0; c < a->n_cols; c++)
 		n_members += a->room[c];
-	numbers = calloc(4 * a->n_cols + 2 * a->n_classes + n_members + 2, sizeof(*numbers));
+	numbers = calloc(4 * a->n_cols + 3 * a->n_classes + n_members + 2, sizeof(*numbers));
 	if (!keys || !numbers || !flags)
 		return -ENOMEM;
 	w.v = keys;
@@ -210,7 +268,8 @@ int vbmq_assign(const struct vbmq_assign *a, uint32_t *ret_flow)
 	w.where = w.from + a->n_cols;
 	w.n_members = w.where + a->n_cols;
 	w.through = w.n_members + a->n_cols;
-	w.first = w.through + a->n_classes;
+	w.left = w.through + a->n_classes;
+	w.first = w.left + a->n_classes;
 	w.members = w.first + a->n_classes + 1;
 	w.done = flags;
 	w.seen = flags + a->n_cols;

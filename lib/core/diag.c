@@ -25,6 +25,9 @@ static const char *const codes[] = {
 const char *vbmq_diag_code(const char *code)
 {
 	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+		if (codes[i] == code)
+			return code; /* mostly it comes from here */
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
 		if (strcmp(codes[i], code) == 0)
 			return codes[i];
 	return NULL;

@@ -23,44 +23,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/diff_internal.h"
 #include "util/array.h"
 #include "util/cleanup.h"
 #include "util/err.h"
 
 #define STEPS_MAX 10000000u
 
-struct mover {
-	uint32_t domain;
-	const struct vbmq_thread *was; /* NULL: to be added */
-	const struct vbmq_place_thread *to;
-	struct vbmq_cpuset now;
-	struct vbmq_cpuset area; /* exclusive: its CPUs and the siblings that stay idle for it */
-	struct vbmq_cpuset sits; /* CPUs where it blocks others until it leaves; empty: it does not sit */
-	bool pending; /* exclusive: not there yet */
-	bool parked; /* exclusive: waits on an interim place */
-	bool strays; /* somebody moved it from where we had it: that it is to be where it is now has to be said */
-	bool stuck; /* floating: all of its target is blocked */
-};
-
-struct walk {
-	const struct vbmq_snapshot *snapshot;
-	const struct vbmq_placement *placement;
-	struct mover *movers; /* by domain, kind, id */
-	size_t n_movers;
-	uint32_t *n_allowed; /* by CPU: movers that may run there at the start */
-	uint32_t *n_sitting; /* by CPU: movers that sit there */
-	struct vbmq_cpuset sat_on; /* where that is not 0 */
-	uint32_t *n_in_way; /* by CPU: what keeps an exclusive thread from coming */
-	uint32_t *wanted_by; /* by lowest CPU of the area: first in want of it ... */
-	uint32_t *next_wanting; /* ... and by mover the next one */
-	uint32_t *queue; /* exclusive movers to look at */
-	size_t head, tail, size;
-	bool *queued;
-	struct vbmq_step *steps;
-	size_t n_steps;
-};
-
 #define NOBODY UINT32_MAX
+static const struct vbmq_cpuset nowhere;
+
 #define FOR_EACH_CPU(c, set) for (int c = vbmq_cpuset_next(set, 0); c >= 0; c = vbmq_cpuset_next(set, (unsigned)c + 1))
 
 void vbmq_steps_free(struct vbmq_step *steps, size_t n)
@@ -70,9 +42,12 @@ void vbmq_steps_free(struct vbmq_step *steps, size_t n)
 	free(steps);
 }
 
-static void walk_done(struct walk *w)
+static void walk_done(struct vbmq_diff_walk *w)
 {
 	vbmq_steps_free(w->steps, w->n_steps);
+	for (size_t i = 0; i < w->n_kept; i++)
+		free(w->kept[i]);
+	free(w->kept);
 	free(w->movers);
 	free(w->n_allowed);
 	free(w->next_wanting);
@@ -80,49 +55,65 @@ static void walk_done(struct walk *w)
 	free(w->queued);
 }
 
+static const struct vbmq_cpuset *keep(struct vbmq_diff_walk *w, const struct vbmq_cpuset *set)
+{
+	struct vbmq_cpuset **item = vbmq_array_add(w->kept, w->n_kept, STEPS_MAX);
+
+	if (!item)
+		return NULL;
+	*item = malloc(sizeof(**item));
+	if (*item)
+		vbmq_cpuset_copy(*item, set);
+	return *item;
+}
+
 /* --- steps ------------------------------------------------------------------------------------------------------------ */
 
-static struct vbmq_step *add_step(struct walk *w, enum vbmq_step_op op, uint32_t domain, uint32_t id)
+struct vbmq_step *vbmq_diff_step(struct vbmq_diff_walk *w, enum vbmq_step_op op, uint32_t domain, uint32_t id)
 {
 	struct vbmq_step *s = vbmq_array_add(w->steps, w->n_steps, STEPS_MAX);
 
-	if (s)
-		*s = (struct vbmq_step){ .op = op, .domain = domain, .kind = VBMQ_THREAD_IOTHREAD, .id = id };
+	if (!s)
+		return NULL;
+	s->op = op;
+	s->domain = domain;
+	s->kind = VBMQ_THREAD_IOTHREAD;
+	s->id = id;
 	return s;
 }
 
-static void stop_sitting(struct walk *w, struct mover *m)
+static void stop_sitting(struct vbmq_diff_walk *w, struct vbmq_diff_mover *m)
 {
-	FOR_EACH_CPU(c, &m->sits)
+	FOR_EACH_CPU(c, m->sits)
 	if (--w->n_sitting[c] == 0)
 		vbmq_cpuset_del(&w->sat_on, (unsigned)c);
-	m->sits = VBMQ_CPUSET_EMPTY;
+	m->sits = &nowhere;
 }
 
-static int pin(struct walk *w, struct mover *m, const struct vbmq_cpuset *cpus, bool interim)
+static int pin(struct vbmq_diff_walk *w, struct vbmq_diff_mover *m, const struct vbmq_cpuset *cpus, bool interim)
 {
-	struct vbmq_step *s = add_step(w, VBMQ_STEP_PIN, m->domain, m->to->id);
+	struct vbmq_step *s = vbmq_diff_step(w, VBMQ_STEP_PIN, m->domain, m->to->id);
 
 	if (!s)
 		return -ENOMEM;
 	s->kind = m->to->kind;
-	s->cpus = *cpus;
+	vbmq_cpuset_copy(&s->cpus, cpus);
 	s->exclusive = m->to->exclusive && !interim;
 	s->interim = interim;
-	m->now = *cpus;
+	m->now = vbmq_cpuset_equal(cpus, &m->to->cpus) ? &m->to->cpus : keep(w, cpus);
 	m->strays = false;
-	return 0;
+	return m->now ? 0 : -ENOMEM;
 }
 
 /* --- the state at the start ------------------------------------------------------------------------------------------- */
 
-static void allow(struct walk *w, const struct vbmq_cpuset *cpus, uint32_t n)
+static void allow(struct vbmq_diff_walk *w, const struct vbmq_cpuset *cpus, uint32_t n)
 {
 	FOR_EACH_CPU(c, cpus)
 	w->n_allowed[c] += n;
 }
 
-static int collect(struct walk *w)
+static int collect(struct vbmq_diff_walk *w)
 {
 	const struct vbmq_placement *p = w->placement;
 	struct vbmq_cpuset run =
@@ -146,19 +137,21 @@ static int collect(struct walk *w)
 	for (uint32_t i = 0; i < p->n_domains; i++)
 		for (size_t j = 0; j < p->domains[i].n_threads; j++) {
 			const struct vbmq_place_thread *to = &p->domains[i].threads[j];
-			struct mover *m = &w->movers[w->n_movers];
+			struct vbmq_diff_mover *m = &w->movers[w->n_movers];
 
 			if (!to->planned)
 				continue;
-			*m = (struct mover){ .domain = i, .to = to };
+			*m = (struct vbmq_diff_mover){
+				.domain = i, .to = to, .now = &nowhere, .area = &nowhere, .sits = &nowhere
+			};
 			m->was = vbmq_domain_thread(w->snapshot->domains[i], to->kind, to->id);
 			if (m->was)
-				m->now = m->was->affinity;
+				m->now = &m->was->affinity;
 			m->strays = m->was && m->was->held && !vbmq_cpuset_equal(&m->was->applied, &to->cpus);
-			m->pending = to->exclusive && (!m->was || !vbmq_cpuset_equal(&m->now, &to->cpus));
-			if (!vbmq_cpuset_equal(&m->now, &run)) {
+			m->pending = to->exclusive && (!m->was || !vbmq_cpuset_equal(m->now, &to->cpus));
+			if (!vbmq_cpuset_equal(m->now, &run)) {
 				allow(w, &run, n_run);
-				run = m->now;
+				run = *m->now;
 				n_run = 0;
 			}
 			n_run++;
@@ -168,73 +161,84 @@ static int collect(struct walk *w)
 	return 0;
 }
 
-static void set_areas(struct walk *w)
+static int set_areas(struct vbmq_diff_walk *w)
 {
 	struct vbmq_cpuset taken = VBMQ_CPUSET_EMPTY, idle;
 
-	for (size_t i = 0; i < w->n_movers; i++)
-		if (w->movers[i].to->exclusive)
-			taken = vbmq_cpuset_or(&taken, &w->movers[i].to->cpus);
+	for (size_t i = 0; i < w->n_movers; i++) {
+		const struct vbmq_place_thread *to = w->movers[i].to;
+
+		for (int c = to->exclusive ? vbmq_cpuset_next(&to->cpus, 0) : -1; c >= 0;
+		     c = vbmq_cpuset_next(&to->cpus, (unsigned)c + 1))
+			vbmq_cpuset_add(&taken, (unsigned)c);
+	}
 	idle = vbmq_cpuset_andnot(&w->placement->dedicated, &taken);
 	for (uint32_t i = 0; i < w->n_movers; i++) {
-		struct mover *m = &w->movers[i];
+		struct vbmq_diff_mover *m = &w->movers[i];
+		struct vbmq_cpuset area;
 
 		if (!m->to->exclusive)
 			continue;
-		m->area = vbmq_host_whole_cores(w->snapshot->host, &m->to->cpus);
-		m->area = vbmq_cpuset_and(&m->area, &idle);
-		m->area = vbmq_cpuset_or(&m->area, &m->to->cpus);
+		area = vbmq_host_whole_cores(w->snapshot->host, &m->to->cpus);
+		area = vbmq_cpuset_and(&area, &idle);
+		area = vbmq_cpuset_or(&area, &m->to->cpus);
+		m->area = keep(w, &area);
+		if (!m->area)
+			return -ENOMEM;
 	}
+	return 0;
 }
 
 /* Sits: alone on CPUs of one core, and to go elsewhere. Siblings on which nobody may run are its own, too. */
-static void set_sits(struct walk *w, struct mover *m)
+static int set_sits(struct vbmq_diff_walk *w, struct vbmq_diff_mover *m)
 {
-	struct vbmq_cpuset core;
-	int first = vbmq_cpuset_next(&m->now, 0);
+	struct vbmq_cpuset sits = VBMQ_CPUSET_EMPTY;
+	int first = vbmq_cpuset_next(m->now, 0);
 	const struct vbmq_core *c0 = first < 0 ? NULL : vbmq_host_core_of(w->snapshot->host, (unsigned)first);
 
-	if (!c0 || !vbmq_cpuset_is_subset(&m->now, &c0->cpus))
-		return;
-	if (m->to->exclusive ? !m->pending : vbmq_cpuset_equal(&m->now, &m->to->cpus))
-		return;
+	if (!c0 || !vbmq_cpuset_is_subset(m->now, &c0->cpus))
+		return 0;
+	if (m->to->exclusive ? !m->pending : vbmq_cpuset_equal(m->now, &m->to->cpus))
+		return 0;
 	if (!m->to->exclusive && !m->was->held)
-		return; /* it stands there by accident or by its owner's pin, not on a place we gave it for itself */
-	FOR_EACH_CPU(c, &m->now)
+		return 0; /* it stands there by accident or by its owner's pin, not on a place we gave it for itself */
+	FOR_EACH_CPU(c, m->now)
 	if (w->n_allowed[c] > 1)
-		return;
-	core = c0->cpus;
-	FOR_EACH_CPU(c, &core)
-	if (w->n_allowed[c] == 0 || vbmq_cpuset_has(&m->now, (unsigned)c)) {
-		vbmq_cpuset_add(&m->sits, (unsigned)c);
+		return 0;
+	FOR_EACH_CPU(c, &c0->cpus)
+	if (w->n_allowed[c] == 0 || vbmq_cpuset_has(m->now, (unsigned)c)) {
+		vbmq_cpuset_add(&sits, (unsigned)c);
 		vbmq_cpuset_add(&w->sat_on, (unsigned)c);
 		w->n_sitting[c]++;
 	}
+	m->sits = keep(w, &sits);
+	return m->sits ? 0 : -ENOMEM;
 }
 
 /* --- floating threads ------------------------------------------------------------------------------------------------- */
 
 /* CPUs of set on which nobody but m sits. */
-static struct vbmq_cpuset unblocked(const struct walk *w, const struct mover *m, const struct vbmq_cpuset *set)
+static struct vbmq_cpuset unblocked(const struct vbmq_diff_walk *w, const struct vbmq_diff_mover *m,
+				    const struct vbmq_cpuset *set)
 {
 	struct vbmq_cpuset free = vbmq_cpuset_andnot(set, &w->sat_on);
 
-	FOR_EACH_CPU(c, &m->sits)
+	FOR_EACH_CPU(c, m->sits)
 	if (w->n_sitting[c] == 1 && vbmq_cpuset_has(set, (unsigned)c))
 		vbmq_cpuset_add(&free, (unsigned)c);
 	return free;
 }
 
-static void set_stuck(struct walk *w, struct mover *m, bool stuck)
+static void set_stuck(struct vbmq_diff_walk *w, struct vbmq_diff_mover *m, bool stuck)
 {
 	if (m->stuck == stuck)
 		return;
 	m->stuck = stuck;
-	FOR_EACH_CPU(c, &m->now)
+	FOR_EACH_CPU(c, m->now)
 	w->n_in_way[c] += stuck ? 1u : -1u;
 }
 
-static int shrink(struct walk *w, struct mover *m)
+static int shrink(struct vbmq_diff_walk *w, struct vbmq_diff_mover *m)
 {
 	struct vbmq_cpuset to = unblocked(w, m, &m->to->cpus);
 
@@ -243,8 +247,8 @@ static int shrink(struct walk *w, struct mover *m)
 		return 0;
 	}
 	set_stuck(w, m, false);
-	if (!vbmq_cpuset_is_subset(&m->now, &to) || (vbmq_cpuset_is_empty(&m->now) && m->was) ||
-	    (!vbmq_cpuset_is_empty(&m->sits) && !vbmq_cpuset_equal(&m->now, &to))) {
+	if (!vbmq_cpuset_is_subset(m->now, &to) || (vbmq_cpuset_is_empty(m->now) && m->was) ||
+	    (!vbmq_cpuset_is_empty(m->sits) && !vbmq_cpuset_equal(m->now, &to))) {
 		if (pin(w, m, &to, !vbmq_cpuset_equal(&to, &m->to->cpus)) < 0)
 			return -ENOMEM;
 	}
@@ -252,12 +256,12 @@ static int shrink(struct walk *w, struct mover *m)
 	return 0;
 }
 
-static int shrink_all(struct walk *w, bool sitting, bool stuck)
+static int shrink_all(struct vbmq_diff_walk *w, bool sitting, bool stuck)
 {
 	for (size_t i = 0; i < w->n_movers; i++) {
-		struct mover *m = &w->movers[i];
+		struct vbmq_diff_mover *m = &w->movers[i];
 
-		if (m->to->exclusive || !m->was || m->stuck != stuck || vbmq_cpuset_is_empty(&m->sits) == sitting)
+		if (m->to->exclusive || !m->was || m->stuck != stuck || vbmq_cpuset_is_empty(m->sits) == sitting)
 			continue;
 		if (shrink(w, m) < 0)
 			return -ENOMEM;
@@ -266,12 +270,12 @@ static int shrink_all(struct walk *w, bool sitting, bool stuck)
 }
 
 /* Who sits where others are to float with it leaves its place by spreading, so that they do not come before it has. */
-static int give_up_places(struct walk *w)
+static int give_up_places(struct vbmq_diff_walk *w)
 {
 	for (size_t i = 0; i < w->n_movers; i++) {
-		struct mover *m = &w->movers[i];
+		struct vbmq_diff_mover *m = &w->movers[i];
 
-		if (m->to->exclusive || vbmq_cpuset_is_empty(&m->sits) || !vbmq_cpuset_is_subset(&m->now, &m->to->cpus))
+		if (m->to->exclusive || vbmq_cpuset_is_empty(m->sits) || !vbmq_cpuset_is_subset(m->now, &m->to->cpus))
 			continue;
 		if (shrink(w, m) < 0)
 			return -ENOMEM;
@@ -279,13 +283,13 @@ static int give_up_places(struct walk *w)
 	return 0;
 }
 
-static int spread_all(struct walk *w)
+static int spread_all(struct vbmq_diff_walk *w)
 {
 	for (size_t i = 0; i < w->n_movers; i++) {
-		struct mover *m = &w->movers[i];
+		struct vbmq_diff_mover *m = &w->movers[i];
 
-		if (((m->to->exclusive || vbmq_cpuset_equal(&m->now, &m->to->cpus)) && !m->strays) ||
-		    (m->to->to_remove && m->was && vbmq_cpuset_is_subset(&m->now, &m->to->cpus)))
+		if (((m->to->exclusive || vbmq_cpuset_equal(m->now, &m->to->cpus)) && !m->strays) ||
+		    (m->to->to_remove && m->was && vbmq_cpuset_is_subset(m->now, &m->to->cpus)))
 			continue;
 		if (pin(w, m, &m->to->cpus, false) < 0)
 			return -ENOMEM;
@@ -295,7 +299,7 @@ static int spread_all(struct walk *w)
 
 /* --- exclusive moves -------------------------------------------------------------------------------------------------- */
 
-static void look_at(struct walk *w, uint32_t i)
+static void look_at(struct vbmq_diff_walk *w, uint32_t i)
 {
 	if (!w->movers[i].pending || w->queued[i])
 		return;
@@ -304,7 +308,7 @@ static void look_at(struct walk *w, uint32_t i)
 }
 
 /* m is no longer in the way on these CPUs; who waited for them is looked at again. */
-static void make_way(struct walk *w, const struct vbmq_cpuset *cpus)
+static void make_way(struct vbmq_diff_walk *w, const struct vbmq_cpuset *cpus)
 {
 	struct vbmq_cpuset cores = vbmq_host_whole_cores(w->snapshot->host, cpus);
 
@@ -314,34 +318,34 @@ static void make_way(struct walk *w, const struct vbmq_cpuset *cpus)
 }
 
 /* An exclusive thread on its way is in the way of others where it stands inside one core. */
-static struct vbmq_cpuset in_way(const struct walk *w, const struct mover *m)
+static struct vbmq_cpuset in_way(const struct vbmq_diff_walk *w, const struct vbmq_diff_mover *m)
 {
-	int first = vbmq_cpuset_next(&m->now, 0);
+	int first = vbmq_cpuset_next(m->now, 0);
 	const struct vbmq_core *core = first < 0 ? NULL : vbmq_host_core_of(w->snapshot->host, (unsigned)first);
 
-	if (!core || !vbmq_cpuset_is_subset(&m->now, &core->cpus))
+	if (!core || !vbmq_cpuset_is_subset(m->now, &core->cpus))
 		return VBMQ_CPUSET_EMPTY;
-	return vbmq_cpuset_or(&m->now, &m->sits);
+	return vbmq_cpuset_or(m->now, m->sits);
 }
 
-static void count_in_way(struct walk *w, const struct vbmq_cpuset *cpus, bool there)
+static void count_in_way(struct vbmq_diff_walk *w, const struct vbmq_cpuset *cpus, bool there)
 {
 	FOR_EACH_CPU(c, cpus)
 	w->n_in_way[c] += there ? 1u : -1u;
 }
 
-static bool ready(const struct walk *w, const struct mover *m)
+static bool ready(const struct vbmq_diff_walk *w, const struct vbmq_diff_mover *m)
 {
 	struct vbmq_cpuset own = in_way(w, m);
 
-	FOR_EACH_CPU(c, &m->area)
+	FOR_EACH_CPU(c, m->area)
 	if (w->n_in_way[c] > (vbmq_cpuset_has(&own, (unsigned)c) ? 1u : 0u))
 		return false;
 	return true;
 }
 
 /* Moves m on; interim: it leaves, but is not there yet. */
-static int go(struct walk *w, struct mover *m, const struct vbmq_cpuset *cpus, bool interim)
+static int go(struct vbmq_diff_walk *w, struct vbmq_diff_mover *m, const struct vbmq_cpuset *cpus, bool interim)
 {
 	struct vbmq_cpuset left = in_way(w, m);
 
@@ -360,11 +364,11 @@ static int go(struct walk *w, struct mover *m, const struct vbmq_cpuset *cpus, b
 	return 0;
 }
 
-static int go_all_ready(struct walk *w)
+static int go_all_ready(struct vbmq_diff_walk *w)
 {
 	while (w->head != w->tail) {
 		uint32_t i = w->queue[w->head++ % w->size];
-		struct mover *m = &w->movers[i];
+		struct vbmq_diff_mover *m = &w->movers[i];
 
 		w->queued[i] = false;
 		if (m->pending && ready(w, m) && go(w, m, &m->to->cpus, false) < 0)
@@ -374,11 +378,11 @@ static int go_all_ready(struct walk *w)
 }
 
 /* Floating threads that were stuck may have got room. */
-static int retry_stuck(struct walk *w)
+static int retry_stuck(struct vbmq_diff_walk *w)
 {
 	for (size_t i = 0; i < w->n_movers; i++) {
-		struct mover *m = &w->movers[i];
-		struct vbmq_cpuset left = m->now;
+		struct vbmq_diff_mover *m = &w->movers[i];
+		struct vbmq_cpuset left = *m->now;
 
 		if (!m->stuck)
 			continue;
@@ -390,7 +394,8 @@ static int retry_stuck(struct walk *w)
 	return 0;
 }
 
-static bool anybody_sits(const struct walk *w, const struct vbmq_cpuset *cpus, const struct mover *but)
+static bool anybody_sits(const struct vbmq_diff_walk *w, const struct vbmq_cpuset *cpus,
+			 const struct vbmq_diff_mover *but)
 {
 	struct vbmq_cpuset free = unblocked(w, but, cpus);
 
@@ -401,10 +406,10 @@ static bool anybody_sits(const struct walk *w, const struct vbmq_cpuset *cpus, c
  * Nobody can go: parks one thread that is in the way, on what is free of the shared set (less its own place, or it would
  * not make way), or with those who are where it will be, if they are no sitters. *ret_parked false: there is none left.
  */
-static int park_one(struct walk *w, bool *ret_parked)
+static int park_one(struct vbmq_diff_walk *w, bool *ret_parked)
 {
 	for (size_t i = 0; i < w->n_movers; i++) {
-		struct mover *m = &w->movers[i];
+		struct vbmq_diff_mover *m = &w->movers[i];
 		struct vbmq_cpuset way = in_way(w, m), to;
 
 		if (!m->pending || m->parked || vbmq_cpuset_is_empty(&way))
@@ -412,7 +417,7 @@ static int park_one(struct walk *w, bool *ret_parked)
 		to = unblocked(w, m, &w->placement->shared);
 		to = vbmq_cpuset_andnot(&to, &way);
 		if (vbmq_cpuset_is_empty(&to)) {
-			if (anybody_sits(w, &m->area, m))
+			if (anybody_sits(w, m->area, m))
 				continue;
 			to = m->to->cpus;
 		}
@@ -424,7 +429,7 @@ static int park_one(struct walk *w, bool *ret_parked)
 }
 
 /* The last resort, when places are so few that not even the shared set has room: whoever waits gives up being alone. */
-static int give_in(struct walk *w)
+static int give_in(struct vbmq_diff_walk *w)
 {
 	for (size_t i = 0; i < w->n_movers; i++)
 		stop_sitting(w, &w->movers[i]);
@@ -432,7 +437,7 @@ static int give_in(struct walk *w)
 		return -ENOMEM;
 	memset(w->n_in_way, 0, VBMQ_CPUS_MAX * sizeof(*w->n_in_way));
 	for (size_t i = 0; i < w->n_movers; i++) {
-		struct mover *m = &w->movers[i];
+		struct vbmq_diff_mover *m = &w->movers[i];
 
 		if (m->pending && pin(w, m, &m->to->cpus, false) < 0)
 			return -ENOMEM;
@@ -441,7 +446,7 @@ static int give_in(struct walk *w)
 	return 0;
 }
 
-static bool is_any_left(const struct walk *w)
+static bool is_any_left(const struct vbmq_diff_walk *w)
 {
 	for (size_t i = 0; i < w->n_movers; i++)
 		if (w->movers[i].pending || w->movers[i].stuck)
@@ -449,11 +454,11 @@ static bool is_any_left(const struct walk *w)
 	return false;
 }
 
-static int move_exclusive(struct walk *w)
+static int move_exclusive(struct vbmq_diff_walk *w)
 {
 	for (uint32_t i = 0; i < w->n_movers; i++) {
-		struct mover *m = &w->movers[i];
-		int first = vbmq_cpuset_next(&m->area, 0);
+		struct vbmq_diff_mover *m = &w->movers[i];
+		int first = vbmq_cpuset_next(m->area, 0);
 		struct vbmq_cpuset way;
 
 		if (!m->pending)
@@ -482,38 +487,14 @@ static int move_exclusive(struct walk *w)
 
 /* --- the rest --------------------------------------------------------------------------------------------------------- */
 
-static bool polls_alike(const struct vbmq_polling *is, const struct vbmq_polling *want)
-{
-	return is->max_ns == want->max_ns && is->grow == want->grow && is->shrink == want->shrink &&
-	       (want->mode == VBMQ_POLL_UNSAID || is->mode == want->mode);
-}
-
-static int set_polling(struct walk *w, bool exclusive)
-{
-	for (size_t i = 0; i < w->n_movers; i++) {
-		const struct mover *m = &w->movers[i];
-		bool late = m->to->exclusive || !m->was; /* new threads have to be added first */
-		struct vbmq_step *s;
-
-		if (!m->to->has_polling || late != exclusive ||
-		    (m->was && polls_alike(&m->was->polling, &m->to->polling)))
-			continue;
-		s = add_step(w, VBMQ_STEP_SET_POLLING, m->domain, m->to->id);
-		if (!s)
-			return -ENOMEM;
-		s->polling = m->to->polling;
-	}
-	return 0;
-}
-
 /* A new thread starts where the emulator is; one that is to float goes on from there like the others did. */
-static int add_iothreads(struct walk *w)
+static int add_iothreads(struct vbmq_diff_walk *w)
 {
-	const struct mover *emulator = NULL;
+	const struct vbmq_diff_mover *emulator = NULL;
 
 	/* The emulator is the last of its domain's threads, so it is met before them going backwards. */
 	for (size_t i = w->n_movers; i-- > 0;) {
-		struct mover *m = &w->movers[i];
+		struct vbmq_diff_mover *m = &w->movers[i];
 		const struct vbmq_thread *was;
 
 		if (m->to->kind == VBMQ_THREAD_EMULATOR)
@@ -524,11 +505,11 @@ static int add_iothreads(struct walk *w)
 		if (emulator && emulator->domain == m->domain)
 			m->now = emulator->now;
 		else if (was)
-			m->now = was->affinity;
+			m->now = &was->affinity;
 	}
 	for (size_t i = 0; i < w->n_movers; i++)
 		if (w->movers[i].to->to_add && !w->movers[i].was &&
-		    !add_step(w, VBMQ_STEP_ADD_IOTHREAD, w->movers[i].domain, w->movers[i].to->id))
+		    !vbmq_diff_step(w, VBMQ_STEP_ADD_IOTHREAD, w->movers[i].domain, w->movers[i].to->id))
 			return -ENOMEM;
 	for (size_t i = 0; i < w->n_movers; i++)
 		if (!w->movers[i].was && !w->movers[i].to->exclusive && shrink(w, &w->movers[i]) < 0)
@@ -536,48 +517,18 @@ static int add_iothreads(struct walk *w)
 	return 0;
 }
 
-static int map_queues(struct walk *w)
-{
-	for (uint32_t i = 0; i < w->placement->n_domains; i++)
-		for (size_t j = 0; j < w->placement->domains[i].n_disks; j++) {
-			const struct vbmq_place_disk *d = &w->placement->domains[i].disks[j];
-			struct vbmq_step *s;
-
-			if (!d->remap)
-				continue;
-			s = add_step(w, VBMQ_STEP_MAP_QUEUES, i, 0);
-			if (!s)
-				return -ENOMEM;
-			memcpy(s->target, d->target, sizeof(s->target));
-			s->map = calloc(d->n_queues + 1, sizeof(*s->map));
-			if (!s->map)
-				return -ENOMEM;
-			s->n_map = d->n_queues;
-			for (size_t q = 0; q < d->n_queues; q++)
-				s->map[q] = d->queues[q].iothread;
-		}
-	return 0;
-}
-
-static int remove_iothreads(struct walk *w)
-{
-	for (size_t i = 0; i < w->n_movers; i++)
-		if (w->movers[i].to->to_remove &&
-		    !add_step(w, VBMQ_STEP_DEL_IOTHREAD, w->movers[i].domain, w->movers[i].to->id))
-			return -ENOMEM;
-	return 0;
-}
-
-static int walk_all(struct walk *w)
+static int walk_all(struct vbmq_diff_walk *w)
 {
 	if (collect(w) < 0)
 		return -ENOMEM;
-	set_areas(w);
+	if (set_areas(w) < 0)
+		return -ENOMEM;
 	for (size_t i = 0; i < w->n_movers; i++)
-		set_sits(w, &w->movers[i]);
-	if (set_polling(w, false) < 0 || give_up_places(w) < 0 || shrink_all(w, true, false) < 0 ||
+		if (set_sits(w, &w->movers[i]) < 0)
+			return -ENOMEM;
+	if (vbmq_diff_polling(w, false) < 0 || give_up_places(w) < 0 || shrink_all(w, true, false) < 0 ||
 	    shrink_all(w, false, false) < 0 || add_iothreads(w) < 0 || move_exclusive(w) < 0 || spread_all(w) < 0 ||
-	    set_polling(w, true) < 0 || map_queues(w) < 0 || remove_iothreads(w) < 0)
+	    vbmq_diff_polling(w, true) < 0 || vbmq_diff_map_queues(w) < 0 || vbmq_diff_remove(w) < 0)
 		return -ENOMEM;
 	return 0;
 }
@@ -585,7 +536,7 @@ static int walk_all(struct walk *w)
 int vbmq_diff(const struct vbmq_snapshot *snapshot, const struct vbmq_placement *placement,
 	      struct vbmq_step **ret_steps, size_t *ret_n, struct vbmq_err *err)
 {
-	_cleanup_(walk_done) struct walk w = { .snapshot = snapshot, .placement = placement };
+	_cleanup_(walk_done) struct vbmq_diff_walk w = { .snapshot = snapshot, .placement = placement };
 
 	if (placement->n_domains != snapshot->n_domains)
 		return vbmq_err_set(err, -EINVAL, "diff: the placement has %zu domains, the snapshot %zu",

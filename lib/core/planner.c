@@ -59,10 +59,10 @@ static bool floats(const struct vbmq_pl_thread *t)
 static bool keep_for_leash(struct vbmq_pl *pl)
 {
 	for (size_t i = 0; i < pl->n_sets; i++) {
-		struct vbmq_cpuset left = vbmq_cpuset_and(&pl->sets[i].cpus, &pl->shared), able, standing;
+		struct vbmq_cpuset able, standing;
 		int keep = -1;
 
-		if (!pl->sets[i].floats || !vbmq_cpuset_is_empty(&left))
+		if (!pl->sets[i].floats || vbmq_cpuset_intersects(&pl->sets[i].cpus, &pl->shared))
 			continue;
 		able = vbmq_cpuset_and(&pl->sets[i].cpus, &pl->base);
 		standing = VBMQ_CPUSET_EMPTY;
@@ -70,8 +70,8 @@ static bool keep_for_leash(struct vbmq_pl *pl)
 			for (size_t t = 0; t < pl->units[u].n_threads; t++) {
 				uint32_t index = pl->units[u].threads[t];
 
-				standing =
-					vbmq_cpuset_or(&standing, &pl->domains[pl->units[u].domain].threads[index].now);
+				index = pl->domains[pl->units[u].domain].threads[index].now;
+				standing = vbmq_cpuset_or(&standing, &pl->sets[index].cpus);
 			}
 		for (int c = vbmq_cpuset_next(&able, 0); c >= 0; c = vbmq_cpuset_next(&able, (unsigned)c + 1)) {
 			uint32_t core = pl->host->core_of[c];
@@ -93,15 +93,25 @@ static bool keep_for_leash(struct vbmq_pl *pl)
 	return false;
 }
 
-static void place_floats(struct vbmq_pl *pl)
+static int place_floats(struct vbmq_pl *pl)
 {
+	for (size_t i = 0, n = pl->n_sets; i < n; i++)
+		if (pl->sets[i].floats) {
+			struct vbmq_cpuset cpus = vbmq_cpuset_and(&pl->sets[i].cpus, &pl->shared);
+			uint32_t floating;
+
+			if (vbmq_pl_set(pl, &cpus, &floating) < 0)
+				return -ENOMEM;
+			pl->sets[i].floating = floating;
+		}
 	for (size_t i = 0; i < pl->n_domains; i++) {
 		struct vbmq_pl_domain *d = &pl->domains[i];
 
 		for (size_t j = 0; j < d->n_threads; j++)
 			if (floats(&d->threads[j]))
-				d->threads[j].cpus = vbmq_cpuset_and(&pl->sets[d->threads[j].leash].cpus, &pl->shared);
+				d->threads[j].cpus = pl->sets[d->threads[j].leash].floating;
 	}
+	return 0;
 }
 
 static void mark_leashes(struct vbmq_pl *pl)
@@ -129,8 +139,7 @@ static int run_pass(struct vbmq_pl *pl)
 			return r;
 		mark_leashes(pl);
 	} while (keep_for_leash(pl));
-	place_floats(pl);
-	return 0;
+	return place_floats(pl);
 }
 
 /* Everybody stands where the pass put him. True if that is news. */
@@ -142,7 +151,7 @@ static bool stand(struct vbmq_pl *pl)
 		for (size_t j = 0; j < pl->domains[i].n_threads; j++) {
 			struct vbmq_pl_thread *t = &pl->domains[i].threads[j];
 
-			if (t->role != VBMQ_PL_FLOAT || !t->exists || vbmq_cpuset_equal(&t->now, &t->cpus))
+			if (t->role != VBMQ_PL_FLOAT || !t->exists || t->now == t->cpus)
 				continue;
 			t->now = t->cpus;
 			t->stood = false;
@@ -165,7 +174,7 @@ static int run_passes(struct vbmq_pl *pl)
 		for (size_t j = 0; j < pl->domains[i].n_threads; j++) {
 			struct vbmq_pl_thread *t = &pl->domains[i].threads[j];
 
-			t->now = t->was ? vbmq_pl_now(pl, t->was) : VBMQ_CPUSET_EMPTY;
+			t->now = t->is;
 		}
 	return vbmq_pl_explain(pl);
 }
@@ -217,7 +226,7 @@ static bool keeps_place(const struct vbmq_pl *pl, const struct vbmq_pl_domain *d
 {
 	return d->running && !d->d->responsive && t->was && t->was->held && t->was->own &&
 	       vbmq_cpuset_equal(&t->was->affinity, &t->was->applied) &&
-	       vbmq_cpuset_is_subset(&t->cpus, &pl->held_places);
+	       vbmq_cpuset_is_subset(&pl->sets[t->cpus].cpus, &pl->held_places);
 }
 
 static int build_threads(const struct vbmq_pl *pl, const struct vbmq_pl_domain *d, struct vbmq_place_domain *p)
@@ -234,14 +243,14 @@ static int build_threads(const struct vbmq_pl *pl, const struct vbmq_pl_domain *
 		p->n_threads++;
 		to->kind = t->kind;
 		to->id = t->id;
-		to->cpus = t->cpus;
+		vbmq_cpuset_copy(&to->cpus, &pl->sets[t->cpus].cpus);
 		to->exclusive = t->unit != VBMQ_PL_NONE || keeps_place(pl, d, t);
 		to->planned = t->role != VBMQ_PL_FIXED;
 		to->to_add = !t->was;
 		to->to_remove = t->kind == VBMQ_THREAD_IOTHREAD && t->was && t->was->added && d->managed &&
 				t->role == VBMQ_PL_FLOAT && !t->serves && !t->asked;
-		if (to->exclusive)
-			to->why = t->why;
+		if (to->exclusive && t->why != VBMQ_PL_NONE)
+			to->why = pl->whys[t->why];
 		set_polling(pl, d, t, to);
 	}
 	return 0;
@@ -257,7 +266,7 @@ static int build_disks(const struct vbmq_pl_domain *d, struct vbmq_place_domain 
 		struct vbmq_place_disk *to = &p->disks[i];
 		bool differs = false;
 
-		to->queues = calloc(disk->n_queues + 1, sizeof(*to->queues));
+		to->queues = malloc((disk->n_queues + 1) * sizeof(*to->queues)); /* both members are set below */
 		if (!to->queues)
 			return -ENOMEM;
 		p->n_disks++;
@@ -265,7 +274,7 @@ static int build_disks(const struct vbmq_pl_domain *d, struct vbmq_place_domain 
 		to->n_queues = disk->n_queues;
 		for (size_t q = 0; q < disk->n_queues; q++) {
 			to->queues[q].iothread = d->map[i][q];
-			to->queues[q].vcpus = disk->queues[q].vcpus;
+			vbmq_cpuset_copy(&to->queues[q].vcpus, &disk->queues[q].vcpus);
 			differs = differs || d->map[i][q] != disk->queues[q].iothread;
 		}
 		to->remap = differs && d->running;

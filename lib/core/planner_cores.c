@@ -18,7 +18,7 @@ static struct vbmq_cpuset taken(const struct vbmq_pl *pl)
 	for (size_t i = 0; i < pl->n_domains; i++)
 		for (size_t j = 0; j < pl->domains[i].n_threads; j++)
 			if (pl->domains[i].threads[j].hard)
-				all = vbmq_cpuset_or(&all, &pl->domains[i].threads[j].cpus);
+				all = vbmq_cpuset_or(&all, &pl->sets[pl->domains[i].threads[j].cpus].cpus);
 	return vbmq_host_whole_cores(pl->host, &all);
 }
 
@@ -143,15 +143,19 @@ int vbmq_pl_fits(struct vbmq_pl *pl, bool part, size_t size, uint32_t leash, uin
 
 bool vbmq_pl_stands_alone(const struct vbmq_pl *pl, const struct vbmq_pl_thread *t)
 {
-	int first = vbmq_cpuset_next(&t->now, 0);
-	uint16_t core = first < 0 ? VBMQ_NO_CORE : pl->host->core_of[first];
+	uint32_t core = pl->sets[t->now].core;
 
-	return core != VBMQ_NO_CORE && vbmq_cpuset_has(&pl->part_ok, core) &&
-	       vbmq_cpuset_is_subset(&t->now, &pl->host->cores[core].cpus);
+	return core != VBMQ_PL_NONE && vbmq_cpuset_has(&pl->part_ok, core);
+}
+
+static void dedicate(struct vbmq_pl *pl, const struct vbmq_cpuset *cpus)
+{
+	for (int c = vbmq_cpuset_next(cpus, 0); c >= 0; c = vbmq_cpuset_next(cpus, (unsigned)c + 1))
+		vbmq_cpuset_add(&pl->dedicated, (unsigned)c);
 }
 
 /* A thread that stands on one CPU of the core keeps it; the others get the lowest ones left, in turn if there are few. */
-void vbmq_pl_place_unit(struct vbmq_pl *pl, const struct vbmq_pl_unit *u)
+int vbmq_pl_place_unit(struct vbmq_pl *pl, const struct vbmq_pl_unit *u)
 {
 	struct vbmq_pl_domain *d = &pl->domains[u->domain];
 	struct vbmq_cpuset avail = vbmq_pl_avail(pl, u->core, u->part, u->leash), left = avail;
@@ -159,11 +163,12 @@ void vbmq_pl_place_unit(struct vbmq_pl *pl, const struct vbmq_pl_unit *u)
 
 	for (size_t i = 0; i < u->n_threads; i++) {
 		struct vbmq_pl_thread *t = &d->threads[u->threads[i]];
-		int cpu = vbmq_cpuset_next(&t->now, 0);
+		const struct vbmq_cpuset *now = &pl->sets[t->now].cpus;
+		int cpu = pl->sets[t->now].core == u->core ? vbmq_cpuset_next(now, 0) : -1;
 
 		t->crowded = crowded;
-		t->cpus = VBMQ_CPUSET_EMPTY;
-		if (cpu < 0 || vbmq_cpuset_count(&t->now) != 1 || !vbmq_cpuset_has(&left, (unsigned)cpu))
+		t->cpus = VBMQ_PL_NOWHERE;
+		if (cpu < 0 || vbmq_cpuset_count(now) != 1 || !vbmq_cpuset_has(&left, (unsigned)cpu))
 			continue;
 		t->cpus = t->now;
 		vbmq_cpuset_del(&left, (unsigned)cpu);
@@ -171,15 +176,19 @@ void vbmq_pl_place_unit(struct vbmq_pl *pl, const struct vbmq_pl_unit *u)
 	for (size_t i = 0; i < u->n_threads; i++) {
 		struct vbmq_pl_thread *t = &d->threads[u->threads[i]];
 
-		if (!vbmq_cpuset_is_empty(&t->cpus))
-			continue;
-		if (vbmq_cpuset_is_empty(&left))
-			left = avail;
-		t->cpus = vbmq_cpuset_of((unsigned)vbmq_cpuset_next(&left, 0));
-		left = vbmq_cpuset_andnot(&left, &t->cpus);
+		if (t->cpus == VBMQ_PL_NOWHERE) {
+			struct vbmq_cpuset cpu;
+
+			if (vbmq_cpuset_is_empty(&left))
+				left = avail;
+			cpu = vbmq_cpuset_of((unsigned)vbmq_cpuset_next(&left, 0));
+			if (vbmq_pl_set(pl, &cpu, &t->cpus) < 0)
+				return -ENOMEM;
+			vbmq_cpuset_del(&left, (unsigned)vbmq_cpuset_next(&cpu, 0));
+		}
+		dedicate(pl, &pl->sets[t->cpus].cpus);
 	}
-	for (size_t i = 0; i < u->n_threads; i++)
-		pl->dedicated = vbmq_cpuset_or(&pl->dedicated, &d->threads[u->threads[i]].cpus);
 	if (!u->part)
-		pl->dedicated = vbmq_cpuset_or(&pl->dedicated, &pl->host->cores[u->core].cpus);
+		dedicate(pl, &pl->host->cores[u->core].cpus);
+	return 0;
 }

@@ -93,7 +93,7 @@ static int locality(struct vbmq_pl *pl, struct vbmq_pl_domain *d, const struct v
 
 bool vbmq_pl_moves(const struct vbmq_pl *pl, const struct vbmq_pl_thread *t, uint32_t core)
 {
-	return !vbmq_cpuset_is_empty(&t->now) && !vbmq_cpuset_is_subset(&t->now, &pl->host->cores[core].cpus);
+	return t->now != VBMQ_PL_NOWHERE && pl->sets[t->now].core != core;
 }
 
 int vbmq_pl_zone_costs(struct vbmq_pl_pool *p, struct vbmq_pl_domain *d, const struct vbmq_pl_thread *t,

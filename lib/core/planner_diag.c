@@ -147,7 +147,7 @@ static bool serves_fixed_vcpu(const struct say *s, const struct vbmq_pl_thread *
 				const struct vbmq_pl_thread *vcpu = &s->d->threads[v];
 
 				if (vcpu->kind == VBMQ_THREAD_VCPU && vbmq_cpuset_has(vcpus, vcpu->id) &&
-				    vbmq_cost_is_fixed(s->pl->host, &vcpu->cpus))
+				    vbmq_cost_is_fixed(s->pl->host, &s->pl->sets[vcpu->cpus].cpus))
 					return true;
 			}
 		}
@@ -156,16 +156,17 @@ static bool serves_fixed_vcpu(const struct say *s, const struct vbmq_pl_thread *
 
 static int say_place(const struct say *s, const struct vbmq_pl_thread *t, const char *subject)
 {
+	const struct vbmq_why *why = &s->pl->whys[t->why];
 	int r = 0;
 
-	if (t->why.from_device > VBMQ_DISTANCE_LOCAL || t->why.from_memory > VBMQ_DISTANCE_LOCAL)
+	if (why->from_device > VBMQ_DISTANCE_LOCAL || why->from_memory > VBMQ_DISTANCE_LOCAL)
 		r = vbmq_diag_add(
 			&s->to->diags, VBMQ_DIAG_REMOTE_NODE, VBMQ_WARNING, subject,
 			"Its core is on another node than %s (distance to the device %u, to the memory %u; 10 is "
 			"local, 0 not known).",
-			t->why.from_device > VBMQ_DISTANCE_LOCAL ? "its device" : "the guest's memory",
-			t->why.from_device, t->why.from_memory);
-	if (r == 0 && t->why.nearness > VBMQ_NEAR_L3 && serves_fixed_vcpu(s, t))
+			why->from_device > VBMQ_DISTANCE_LOCAL ? "its device" : "the guest's memory", why->from_device,
+			why->from_memory);
+	if (r == 0 && why->nearness > VBMQ_NEAR_L3 && serves_fixed_vcpu(s, t))
 		r = vbmq_diag_add(&s->to->diags, VBMQ_DIAG_REMOTE_L3, VBMQ_INFO, subject,
 				  "Requests it completes interrupt a vCPU outside its L3 domain.");
 	return r;
@@ -181,7 +182,7 @@ static int say_iothread(const struct say *s, const struct vbmq_pl_thread *t, con
 	if (!t->serves && !p->to_remove && t->role == VBMQ_PL_FLOAT)
 		r = vbmq_diag_add(&s->to->diags, VBMQ_DIAG_UNUSED_IOTHREAD, VBMQ_INFO, subject,
 				  "It serves no queue and gets no core of its own.");
-	if (r == 0 && t->why.known)
+	if (r == 0 && t->why != VBMQ_PL_NONE)
 		r = say_place(s, t, subject);
 	if (r == 0 && t->serves && p->has_polling && s->d->wish.poll == VBMQ_POLL_DEDICATED && p->polling.max_ns == 0)
 		r = vbmq_diag_add(
@@ -197,7 +198,6 @@ static int say_iothread(const struct say *s, const struct vbmq_pl_thread *t, con
 /* Owner's pins: which CPUs, and whether two owners meet. */
 static int say_pins(const struct say *s, uint32_t *owner_of_core)
 {
-	const struct vbmq_host *h = s->pl->host;
 	const struct vbmq_pl_domain *meets = NULL;
 	struct vbmq_cpuset cpus = VBMQ_CPUSET_EMPTY;
 	size_t n = 0;
@@ -206,14 +206,13 @@ static int say_pins(const struct say *s, uint32_t *owner_of_core)
 
 	for (size_t i = 0; i < s->d->n_threads; i++) {
 		const struct vbmq_pl_thread *t = &s->d->threads[i];
-		int first = vbmq_cpuset_next(&t->cpus, 0);
-		uint16_t core = first < 0 ? VBMQ_NO_CORE : h->core_of[first];
+		uint32_t core = s->pl->sets[t->cpus].core;
 
 		if (!t->hard || !t->was || !(t->was->has_pin || s->d->d->has_cpuset))
 			continue;
 		n++;
-		cpus = vbmq_cpuset_or(&cpus, &t->cpus);
-		if (core == VBMQ_NO_CORE || !vbmq_cpuset_is_subset(&t->cpus, &h->cores[core].cpus))
+		cpus = vbmq_cpuset_or(&cpus, &s->pl->sets[t->cpus].cpus);
+		if (core == VBMQ_PL_NONE)
 			continue;
 		if (owner_of_core[core] != VBMQ_PL_NONE && owner_of_core[core] != self)
 			meets = &s->pl->domains[owner_of_core[core]];

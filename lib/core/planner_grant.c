@@ -35,6 +35,7 @@ struct claim {
 	uint32_t domain;
 	bool stands;
 	bool running;
+	size_t n_standing; /* I/O threads that stand on a core of their own */
 };
 
 void vbmq_pl_units_done(struct vbmq_pl *pl)
@@ -48,6 +49,22 @@ void vbmq_pl_units_done(struct vbmq_pl *pl)
 
 /* --- matching --------------------------------------------------------------------------------------------------------- */
 
+/* A free core that suits the unit itself, where none could be better: what the search would come to at once. */
+static uint32_t take_free(struct grant *g, uint32_t unit)
+{
+	struct vbmq_pl *pl = g->pl;
+	const struct vbmq_cpuset *cores = &pl->fits[pl->units[unit].fits].cores;
+
+	if (!vbmq_cpuset_is_empty(&pl->isolated) || g->n_rationed >= pl->budget)
+		return VBMQ_PL_NONE;
+	for (int c = vbmq_cpuset_next(cores, 0); c >= 0; c = vbmq_cpuset_next(cores, (unsigned)c + 1))
+		if (g->unit_on[c] == VBMQ_PL_NONE && !vbmq_cpuset_has(&pl->kept, (unsigned)c)) {
+			g->via[c] = unit;
+			return (uint32_t)c;
+		}
+	return VBMQ_PL_NONE;
+}
+
 /* Breadth-first from unit to a free core; the core, or VBMQ_PL_NONE. */
 static uint32_t search(struct grant *g, uint32_t unit)
 {
@@ -56,7 +73,10 @@ static uint32_t search(struct grant *g, uint32_t unit)
 	uint32_t spare = VBMQ_PL_NONE;
 	struct vbmq_cpuset seen = pl->kept;
 	size_t head = 0, tail = 0;
+	uint32_t direct = take_free(g, unit);
 
+	if (direct != VBMQ_PL_NONE)
+		return direct;
 	g->queue[tail++] = unit;
 	while (head < tail) {
 		uint32_t u = g->queue[head++];
@@ -189,12 +209,16 @@ static size_t standing(const struct vbmq_pl *pl, const struct vbmq_pl_domain *d,
 
 static int round_of_iothreads(struct grant *g, struct claim *claims, size_t n, size_t round, bool *out)
 {
-	for (size_t i = 0; i < n; i++) {
-		const struct vbmq_pl_domain *d = &g->pl->domains[claims[i].domain];
+	bool changed = round == 0; /* the order, since the round before */
 
-		claims[i].stands = standing(g->pl, d, VBMQ_THREAD_IOTHREAD) > round;
+	for (size_t i = 0; i < n; i++) {
+		bool stands = claims[i].n_standing > round;
+
+		changed = changed || stands != claims[i].stands;
+		claims[i].stands = stands;
 	}
-	qsort(claims, n, sizeof(*claims), by_claim);
+	if (changed)
+		qsort(claims, n, sizeof(*claims), by_claim);
 	for (size_t i = 0; i < n; i++) {
 		struct vbmq_pl_domain *d = &g->pl->domains[claims[i].domain];
 		bool part = d->wish.exclusive == VBMQ_EXCLUSIVE_CPU;
@@ -278,7 +302,11 @@ static int grant_class(struct grant *g, int32_t priority, struct claim *claims, 
 
 		if (!d->managed || d->wish.priority != priority)
 			continue;
-		claims[n++] = (struct claim){ .domain = i, .running = d->running };
+		claims[n++] = (struct claim){
+			.domain = i,
+			.running = d->running,
+			.n_standing = standing(g->pl, d, VBMQ_THREAD_IOTHREAD),
+		};
 		if (d->n_io > rounds)
 			rounds = d->n_io;
 	}
@@ -292,19 +320,15 @@ static int grant_class(struct grant *g, int32_t priority, struct claim *claims, 
 
 /* --- what each domain makes of its units ------------------------------------------------------------------------------ */
 
-static int by_index(const void *a, const void *b)
+/* How many threads its units have room for, without doubling up. */
+static size_t room_of(const struct vbmq_pl *pl, const struct vbmq_pl_domain *d)
 {
-	const uint32_t *x = a, *y = b;
-
-	return *x < *y ? -1 : *x > *y;
+	return d->n_units * (d->wish.exclusive == VBMQ_EXCLUSIVE_CPU ? pl->pack : 1);
 }
 
-/* Which I/O threads serve, and which of the domain's units each one has. */
-static int distribute(struct vbmq_pl *pl, uint32_t domain, uint32_t *order)
+static void choose_serving(struct vbmq_pl *pl, struct vbmq_pl_domain *d)
 {
-	struct vbmq_pl_domain *d = &pl->domains[domain];
-	size_t pack = d->wish.exclusive == VBMQ_EXCLUSIVE_CPU ? pl->pack : 1;
-	size_t room = d->n_units * pack, n = 0;
+	size_t room = room_of(pl, d);
 
 	d->n_serving = d->n_io;
 	if (d->wish.exclusive != VBMQ_EXCLUSIVE_NONE && d->n_serving > room)
@@ -314,24 +338,25 @@ static int distribute(struct vbmq_pl *pl, uint32_t domain, uint32_t *order)
 	for (size_t i = 0; i < d->n_serving; i++) {
 		d->threads[d->io[i]].serves = true;
 		d->threads[d->io[i]].exists = true;
-		order[i] = d->io[i];
 	}
-	if (d->n_units == 0)
-		return 0;
-	qsort(order, d->n_serving, sizeof(*order), by_index);
-	for (size_t u = 0; u < pl->n_units && n < d->n_units; u++) {
-		struct vbmq_pl_unit *unit = &pl->units[u];
+}
 
-		if (unit->domain != domain || unit->threads)
+/* Which of the domain's serving I/O threads a unit has: it is one after the other's turn. */
+static int deal(struct vbmq_pl *pl, uint32_t index)
+{
+	struct vbmq_pl_unit *unit = &pl->units[index];
+	struct vbmq_pl_domain *d = &pl->domains[unit->domain];
+	size_t room = room_of(pl, d), pack = room / d->n_units, turn = d->n_dealt++, n = 0;
+
+	unit->threads = calloc(d->n_serving, sizeof(*unit->threads));
+	if (!unit->threads)
+		return -ENOMEM;
+	for (uint32_t t = 0; t < d->n_threads; t++) {
+		if (!d->threads[t].serves)
 			continue;
-		unit->threads = calloc(d->n_serving, sizeof(*unit->threads));
-		if (!unit->threads)
-			return -ENOMEM;
-		for (size_t i = 0; i < d->n_serving; i++) {
-			if ((d->n_serving <= room ? i / pack : i % d->n_units) != n)
-				continue;
-			unit->threads[unit->n_threads++] = order[i];
-			d->threads[order[i]].unit = (uint32_t)u;
+		if ((d->n_serving <= room ? n / pack : n % d->n_units) == turn) {
+			unit->threads[unit->n_threads++] = t;
+			d->threads[t].unit = index;
 		}
 		n++;
 	}
@@ -357,6 +382,7 @@ static void reset(struct vbmq_pl *pl)
 		struct vbmq_pl_domain *d = &pl->domains[i];
 
 		d->n_units = 0;
+		d->n_dealt = 0;
 		d->n_serving = 0;
 		d->vcpus_got = false;
 		d->home = VBMQ_PL_NONE;
@@ -376,9 +402,7 @@ int vbmq_pl_grant(struct vbmq_pl *pl)
 	_cleanup_free_ int32_t *priorities = calloc(n_domains + 1, sizeof(*priorities));
 	_cleanup_free_ struct claim *claims = calloc(n_domains + 1, sizeof(*claims));
 	_cleanup_free_ bool *flags = calloc(n_domains + 1, sizeof(*flags));
-	_cleanup_free_ uint32_t *order = NULL;
 	struct grant g = { .pl = pl };
-	size_t most = 0;
 	int r = 0;
 
 	if (!numbers || !priorities || !claims || !flags)
@@ -390,26 +414,21 @@ int vbmq_pl_grant(struct vbmq_pl *pl)
 	for (size_t c = 0; c < n_cores; c++)
 		g.unit_on[c] = VBMQ_PL_NONE;
 	reset(pl);
-	for (size_t i = 0; i < n_domains; i++) {
+	for (size_t i = 0; i < n_domains; i++)
 		priorities[i] = pl->domains[i].wish.priority;
-		if (pl->domains[i].n_io > most)
-			most = pl->domains[i].n_io;
-	}
 	qsort(priorities, n_domains, sizeof(*priorities), by_priority);
 	for (size_t i = 0; i < n_domains && r == 0; i++)
 		if (i == 0 || priorities[i] != priorities[i - 1])
 			r = grant_class(&g, priorities[i], claims, flags);
-	order = calloc(most + 1, sizeof(*order));
-	if (!order)
-		return -ENOMEM;
 	for (uint32_t i = 0; i < n_domains && r == 0; i++)
-		r = distribute(pl, i, order);
+		choose_serving(pl, &pl->domains[i]);
 	for (uint32_t u = 0; u < pl->n_units && r == 0; u++) {
 		struct vbmq_pl_unit *unit = &pl->units[u];
-		struct vbmq_pl_thread *first = &pl->domains[unit->domain].threads[unit->threads[0]];
 
-		if (first->kind == VBMQ_THREAD_VCPU)
-			first->unit = u;
+		if (unit->threads)
+			pl->domains[unit->domain].threads[unit->threads[0]].unit = u; /* a vCPU's */
+		else
+			r = deal(pl, u);
 	}
 	return r;
 }

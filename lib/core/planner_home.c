@@ -49,7 +49,7 @@ static void count_standing(const struct vbmq_pl *pl, const struct vbmq_pl_domain
 {
 	for (size_t t = 0; t < d->n_threads; t++)
 		if (vbmq_pl_stands_alone(pl, &d->threads[t]) &&
-		    vbmq_cpuset_is_subset(&d->threads[t].now, &pl->host->l3s[l3].cpus)) {
+		    pl->host->cores[pl->sets[d->threads[t].now].core].l3 == l3) {
 			home->stand++;
 		}
 }

@@ -34,16 +34,17 @@ struct vbmq_pl_thread {
 	bool conflict; /* its owner's leash has no CPU that could be shared */
 	bool mandatory; /* I/O thread that serves something the planner cannot take from it */
 	bool asked; /* I/O thread within the explicit count of the wish */
-	bool stood; /* it really is where now says, not only after an earlier pass */
-	struct vbmq_cpuset now; /* where it stands; after a pass: where the pass put it */
+	uint32_t is; /* set: where it stands */
+	uint32_t now; /* set: the same, or where an earlier pass put it ... */
+	bool stood; /* ... which is not so */
 
 	/* result of the pass */
-	struct vbmq_cpuset cpus;
+	uint32_t cpus; /* set */
 	uint32_t unit; /* the unit that has its place, or VBMQ_PL_NONE */
 	bool serves; /* I/O thread: in use */
 	bool exists; /* I/O thread: there now or to be added */
 	bool crowded; /* others of its domain share its CPU */
-	struct vbmq_why why;
+	uint32_t why; /* index in whys, or VBMQ_PL_NONE */
 };
 
 struct vbmq_pl_domain {
@@ -63,6 +64,7 @@ struct vbmq_pl_domain {
 
 	/* result of the pass */
 	size_t n_units; /* I/O units (cores) it got */
+	size_t n_dealt; /* of them, those whose threads are known */
 	size_t n_serving; /* of io, from its start */
 	bool vcpus_got; /* its vCPUs have a core each */
 	uint32_t home; /* set: the L3 domain where its dedicated vCPUs should gather, or VBMQ_PL_NONE */
@@ -82,10 +84,13 @@ struct vbmq_pl_unit {
 	uint32_t core; /* matched, then assigned */
 };
 
-/* Different CPU sets, each once; with the nearness of every zone to them, made when first asked for. */
+/* Different CPU sets, each once. */
 struct vbmq_pl_set {
 	struct vbmq_cpuset cpus;
-	uint32_t *near;
+	uint32_t core; /* inside which it is, or VBMQ_PL_NONE */
+	uint32_t on_base; /* set: what of it may be shared; VBMQ_PL_NONE: not asked yet */
+	uint32_t floating; /* set: what of it this pass shares; valid while floats */
+	uint32_t *near; /* nearness of every zone to it; NULL: not asked yet */
 	bool floats; /* some planned thread without a place of its own is on this leash */
 };
 
@@ -109,6 +114,8 @@ struct vbmq_pl {
 	size_t n_domains;
 	struct vbmq_pl_set *sets;
 	size_t n_sets;
+	uint32_t *table; /* finds sets: index + 1, or 0 */
+	size_t table_size;
 	uint32_t everywhere; /* the set of all usable CPUs */
 
 	/* the pool (planner_cores.c); sets of core indexes unless they say CPU */
@@ -135,17 +142,23 @@ struct vbmq_pl {
 	size_t n_units;
 	struct vbmq_cpuset shared; /* CPUs */
 	struct vbmq_cpuset dedicated;
+	struct vbmq_why *whys; /* after the last pass: of threads that have a place of their own */
+	size_t n_whys;
 };
 
 /* planner_model.c: from snapshot and policy, once */
-struct vbmq_cpuset vbmq_pl_now(const struct vbmq_pl *pl,
-			       const struct vbmq_thread *was); /* its affinity, or what we set if it was moved */
 int vbmq_pl_init(struct vbmq_pl *pl, const struct vbmq_snapshot *snapshot, const struct vbmq_policy *policy,
 		 struct vbmq_err *err);
 void vbmq_pl_done(struct vbmq_pl *pl);
-int vbmq_pl_set(struct vbmq_pl *pl, const struct vbmq_cpuset *cpus, uint32_t *ret); /* finds or adds */
 bool vbmq_pl_is_wide(const struct vbmq_host *h, const struct vbmq_cpuset *cpus); /* covers a node's usable CPUs */
 struct vbmq_pl_thread *vbmq_pl_find(struct vbmq_pl_domain *d, enum vbmq_thread_kind kind, uint32_t id);
+
+/* planner_sets.c: adding a set moves the others in memory */
+#define VBMQ_PL_NOWHERE 0u /* the empty set */
+int vbmq_pl_sets_init(struct vbmq_pl *pl);
+void vbmq_pl_sets_done(struct vbmq_pl *pl);
+int vbmq_pl_set(struct vbmq_pl *pl, const struct vbmq_cpuset *cpus, uint32_t *ret); /* finds or adds */
+int vbmq_pl_on_base(struct vbmq_pl *pl, uint32_t set, uint32_t *ret); /* what of a set may be shared, as a set */
 
 /* planner_want.c: which I/O threads may serve, once */
 int vbmq_pl_want(struct vbmq_pl *pl, struct vbmq_pl_domain *d);
@@ -157,7 +170,7 @@ struct vbmq_cpuset vbmq_pl_avail(const struct vbmq_pl *pl, uint32_t core, bool p
 bool vbmq_pl_stands_alone(const struct vbmq_pl *pl, const struct vbmq_pl_thread *t); /* on a place it could be given */
 
 /* the threads of a unit on the CPUs of its core; adds to pl->dedicated */
-void vbmq_pl_place_unit(struct vbmq_pl *pl, const struct vbmq_pl_unit *u);
+int vbmq_pl_place_unit(struct vbmq_pl *pl, const struct vbmq_pl_unit *u);
 
 /* planner_grant.c: who gets a core (but not yet which) */
 int vbmq_pl_grant(struct vbmq_pl *pl);

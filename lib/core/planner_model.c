@@ -14,28 +14,7 @@
 #include <string.h>
 
 #include "core/planner_internal.h"
-#include "util/array.h"
 #include "util/err.h"
-
-#define SETS_MAX 1000000u
-
-int vbmq_pl_set(struct vbmq_pl *pl, const struct vbmq_cpuset *cpus, uint32_t *ret)
-{
-	struct vbmq_pl_set *s;
-
-	for (size_t i = 0; i < pl->n_sets; i++) {
-		if (vbmq_cpuset_equal(&pl->sets[i].cpus, cpus)) {
-			*ret = (uint32_t)i;
-			return 0;
-		}
-	}
-	s = vbmq_array_add(pl->sets, pl->n_sets, SETS_MAX);
-	if (!s)
-		return -ENOMEM;
-	s->cpus = *cpus;
-	*ret = (uint32_t)(pl->n_sets - 1);
-	return 0;
-}
 
 bool vbmq_pl_is_wide(const struct vbmq_host *h, const struct vbmq_cpuset *cpus)
 {
@@ -68,44 +47,37 @@ struct vbmq_pl_thread *vbmq_pl_find(struct vbmq_pl_domain *d, enum vbmq_thread_k
 
 /* --- roles ------------------------------------------------------------------------------------------------------------ */
 
-static void stay(const struct vbmq_pl *pl, struct vbmq_pl_thread *t, const struct vbmq_cpuset *otherwise)
+static int stay(struct vbmq_pl *pl, struct vbmq_pl_thread *t, const struct vbmq_cpuset *otherwise)
 {
+	const struct vbmq_cpuset *at = vbmq_cpuset_is_empty(&t->was->affinity) ? otherwise : &t->was->affinity;
+
 	t->role = VBMQ_PL_FIXED;
-	t->cpus = t->was->affinity;
-	if (vbmq_cpuset_is_empty(&t->cpus))
-		t->cpus = *otherwise;
-	t->hard = !vbmq_pl_is_wide(pl->host, &t->cpus);
+	t->hard = !vbmq_pl_is_wide(pl->host, at);
+	return vbmq_pl_set(pl, at, &t->cpus);
 }
 
 /* The owner wants it on exactly these CPUs. Without cgroups libvirt pins but the main one of the emulator's threads when asked
  * at run time: the others, still all over the host, follow. */
-static void owners(const struct vbmq_pl *pl, struct vbmq_pl_thread *t, const struct vbmq_cpuset *pin)
+static int owners(struct vbmq_pl *pl, struct vbmq_pl_thread *t, const struct vbmq_cpuset *pin)
 {
 	const struct vbmq_cpuset *is = &t->was->affinity;
 	bool strays =
 		t->kind == VBMQ_THREAD_EMULATOR && vbmq_pl_is_wide(pl->host, is) && vbmq_cpuset_is_subset(pin, is);
 
-	stay(pl, t, pin);
-	if ((t->was->held || strays) && !vbmq_cpuset_equal(is, pin)) {
-		t->role = VBMQ_PL_BACK;
-		t->cpus = *pin;
-		t->hard = true;
-	}
+	if ((!t->was->held && !strays) || vbmq_cpuset_equal(is, pin))
+		return stay(pl, t, pin);
+	t->role = VBMQ_PL_BACK;
+	t->hard = true;
+	return vbmq_pl_set(pl, pin, &t->cpus);
 }
 
-/* What the owner says about its place: his pin, or the domain's cpuset, cut to the usable CPUs. False: nothing. */
-static bool owner_says(const struct vbmq_pl *pl, const struct vbmq_pl_domain *d, const struct vbmq_pl_thread *t,
-		       struct vbmq_cpuset *ret)
+/* What the owner says about its place: his pin, or the domain's cpuset, cut to the usable CPUs. */
+static struct vbmq_cpuset owner_says(const struct vbmq_pl *pl, const struct vbmq_pl_domain *d,
+				     const struct vbmq_pl_thread *t, bool ours)
 {
-	bool ours = d->managed && t->kind == VBMQ_THREAD_IOTHREAD;
+	const struct vbmq_cpuset *says = t->was->has_pin && !ours ? &t->was->pin : &d->d->cpuset;
 
-	if (t->was->has_pin && !ours)
-		*ret = vbmq_cpuset_and(&t->was->pin, &pl->host->usable);
-	else if (d->d->has_cpuset)
-		*ret = vbmq_cpuset_and(&d->d->cpuset, &pl->host->usable);
-	else
-		return false;
-	return true;
+	return vbmq_cpuset_and(says, &pl->host->usable);
 }
 
 static int set_role(struct vbmq_pl *pl, const struct vbmq_pl_domain *d, struct vbmq_pl_thread *t)
@@ -113,38 +85,40 @@ static int set_role(struct vbmq_pl *pl, const struct vbmq_pl_domain *d, struct v
 	bool ours = d->managed && t->kind == VBMQ_THREAD_IOTHREAD;
 	bool dedicate = d->managed && t->kind == VBMQ_THREAD_VCPU && d->wish.vcpus == VBMQ_VCPUS_DEDICATED;
 	bool drifted = t->was->held && !vbmq_cpuset_equal(&t->was->affinity, &t->was->applied);
-	struct vbmq_cpuset says, leash = pl->host->usable, on;
+	uint32_t on;
 
 	if (!d->touch || (drifted && pl->policy->drift == VBMQ_DRIFT_RESPECT) ||
-	    (!d->managed && !pl->policy->hold_others)) {
-		stay(pl, t, &pl->host->usable);
-		return 0;
-	}
-	if (owner_says(pl, d, t, &says)) {
+	    (!d->managed && !pl->policy->hold_others))
+		return stay(pl, t, &pl->host->usable);
+	t->role = VBMQ_PL_FLOAT;
+	t->leash = pl->everywhere;
+	if ((t->was->has_pin && !ours) || d->d->has_cpuset) {
+		struct vbmq_cpuset says = owner_says(pl, d, t, ours);
+
 		if (vbmq_cpuset_is_empty(&says) && !ours && !dedicate) {
-			stay(pl, t, &pl->host->usable);
 			t->conflict = true;
-			return 0;
+			return stay(pl, t, &pl->host->usable);
 		}
 		if (vbmq_pl_is_wide(pl->host, &says)) {
-			leash = says;
+			if (vbmq_pl_set(pl, &says, &t->leash) < 0)
+				return -ENOMEM;
 		} else if (!ours && !dedicate) {
-			owners(pl, t, &says);
-			return 0;
+			return owners(pl, t, &says);
 		}
 	}
-	on = vbmq_cpuset_and(&leash, &pl->base);
-	if (vbmq_cpuset_is_empty(&on)) {
-		/* Nothing of its leash can ever be in the shared set (all isolated). */
-		if (!ours && !dedicate) {
-			stay(pl, t, &leash);
-			t->conflict = true;
-			return 0;
-		}
-		leash = pl->host->usable;
+	if (vbmq_pl_on_base(pl, t->leash, &on) < 0)
+		return -ENOMEM;
+	if (on != VBMQ_PL_NOWHERE)
+		return 0;
+	/* Nothing of its leash can ever be in the shared set (all isolated). */
+	if (!ours && !dedicate) {
+		struct vbmq_cpuset leash = pl->sets[t->leash].cpus;
+
+		t->conflict = true;
+		return stay(pl, t, &leash);
 	}
-	t->role = VBMQ_PL_FLOAT;
-	return vbmq_pl_set(pl, &leash, &t->leash);
+	t->leash = pl->everywhere;
+	return 0;
 }
 
 static int set_stands(struct vbmq_pl *pl, struct vbmq_pl_thread *t)
@@ -152,20 +126,19 @@ static int set_stands(struct vbmq_pl *pl, struct vbmq_pl_thread *t)
 	struct vbmq_cpuset stands;
 
 	if (t->role == VBMQ_PL_FLOAT)
-		stands = vbmq_cpuset_and(&pl->sets[t->leash].cpus, &pl->base);
-	else
-		stands = vbmq_cpuset_and(&t->cpus, &pl->host->usable);
+		return vbmq_pl_on_base(pl, t->leash, &t->stands);
+	stands = vbmq_cpuset_and(&pl->sets[t->cpus].cpus, &pl->host->usable);
 	return vbmq_pl_set(pl, &stands, &t->stands);
 }
 
 /* --- making ----------------------------------------------------------------------------------------------------------- */
 
 /* Where a thread counts as standing: somebody who moved one of ours did not thereby give it another home. */
-struct vbmq_cpuset vbmq_pl_now(const struct vbmq_pl *pl, const struct vbmq_thread *was)
+static const struct vbmq_cpuset *stands_on(const struct vbmq_pl *pl, const struct vbmq_thread *was)
 {
 	if (was->held && pl->policy->drift == VBMQ_DRIFT_REPAIR && !vbmq_cpuset_is_empty(&was->applied))
-		return was->applied;
-	return was->affinity;
+		return &was->applied;
+	return &was->affinity;
 }
 
 static int init_domain(struct vbmq_pl *pl, struct vbmq_pl_domain *d, const struct vbmq_domain *from)
@@ -193,11 +166,14 @@ static int init_domain(struct vbmq_pl *pl, struct vbmq_pl_domain *d, const struc
 		t->kind = from->threads[i].kind;
 		t->id = from->threads[i].id;
 		t->was = &from->threads[i];
-		t->now = vbmq_pl_now(pl, t->was);
 		t->stood = true;
 		t->unit = VBMQ_PL_NONE;
 		t->leash = pl->everywhere;
-		r = set_role(pl, d, t);
+		t->why = VBMQ_PL_NONE;
+		r = vbmq_pl_set(pl, stands_on(pl, t->was), &t->is);
+		t->now = t->is;
+		if (r == 0)
+			r = set_role(pl, d, t);
 		if (r == 0)
 			r = set_stands(pl, t);
 		if (r < 0)
@@ -260,7 +236,7 @@ int vbmq_pl_init(struct vbmq_pl *pl, const struct vbmq_snapshot *snapshot, const
 	for (size_t i = 0; i < snapshot->n_domains; i++)
 		if (keep_places(pl, snapshot->domains[i]) < 0)
 			return vbmq_err_oom(err);
-	if (vbmq_pl_set(pl, &h->usable, &pl->everywhere) < 0)
+	if (vbmq_pl_sets_init(pl) < 0)
 		return vbmq_err_oom(err);
 	pl->domains = calloc(snapshot->n_domains + 1, sizeof(*pl->domains));
 	if (!pl->domains)
@@ -289,9 +265,8 @@ void vbmq_pl_done(struct vbmq_pl *pl)
 		free(d->io);
 	}
 	free(pl->domains);
-	for (size_t i = 0; i < pl->n_sets; i++)
-		free(pl->sets[i].near);
-	free(pl->sets);
+	vbmq_pl_sets_done(pl);
+	free(pl->whys);
 	free(pl->fits);
 	free(pl->zone);
 }

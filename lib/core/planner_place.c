@@ -76,10 +76,7 @@ static void batch_done(struct batch *b)
 /* The core inside which a thread stands, or VBMQ_PL_NONE. */
 static uint32_t core_under(const struct vbmq_pl *pl, const struct vbmq_pl_thread *t)
 {
-	int cpu = vbmq_cpuset_next(&t->now, 0);
-	uint16_t core = cpu < 0 ? VBMQ_NO_CORE : pl->host->core_of[cpu];
-
-	return core == VBMQ_NO_CORE || vbmq_pl_moves(pl, t, core) ? VBMQ_PL_NONE : core;
+	return pl->sets[t->now].core;
 }
 
 static int fill_row(struct batch *b, struct row *row, struct vbmq_pl_zone_cost *zones)
@@ -94,7 +91,7 @@ static int fill_row(struct batch *b, struct row *row, struct vbmq_pl_zone_cost *
 
 		if (vbmq_pl_zone_costs(b->p, d, t, zones) < 0)
 			return -ENOMEM;
-		row->n_stand += !vbmq_cpuset_is_empty(&t->now);
+		row->n_stand += t->now != VBMQ_PL_NOWHERE;
 		row->gain += core != VBMQ_PL_NONE && t->stood ? pl->policy->move_gain : 0;
 		if (core != VBMQ_PL_NONE && b->col_of[core] != VBMQ_PL_NONE) {
 			b->stood_on[core] = true;
@@ -495,7 +492,8 @@ int vbmq_pl_place(struct vbmq_pl *pl)
 		return r;
 	pl->dedicated = pl->held_places;
 	for (size_t u = 0; u < pl->n_units; u++)
-		vbmq_pl_place_unit(pl, &pl->units[u]);
+		if (vbmq_pl_place_unit(pl, &pl->units[u]) < 0)
+			return -ENOMEM;
 	pl->dedicated = vbmq_cpuset_and(&pl->dedicated, &pl->host->usable);
 	pl->shared = vbmq_cpuset_andnot(&pl->base, &pl->dedicated);
 	return 0;

@@ -119,6 +119,7 @@ static int add_new(struct vbmq_pl *pl, struct vbmq_pl_domain *d, size_t n)
 			.role = VBMQ_PL_FLOAT,
 			.leash = set,
 			.unit = VBMQ_PL_NONE,
+			.why = VBMQ_PL_NONE,
 		};
 		n--;
 	}

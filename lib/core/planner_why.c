@@ -37,9 +37,9 @@ static enum vbmq_nearness worst_nearness(const struct vbmq_pl_pool *p, struct vb
 		const struct vbmq_pl_thread *vcpu = vbmq_pl_find(d, VBMQ_THREAD_VCPU, (uint32_t)v);
 		enum vbmq_nearness best;
 
-		if (!vcpu || (before && vbmq_cpuset_equal(&vcpu->cpus, &before->cpus)))
+		if (!vcpu || (before && vcpu->cpus == before->cpus))
 			continue;
-		best = nearest(p->pl->host, core, &vcpu->cpus);
+		best = nearest(p->pl->host, core, &p->pl->sets[vcpu->cpus].cpus);
 		worst = best > worst ? best : worst;
 		before = vcpu;
 	}
@@ -83,13 +83,17 @@ static int explain_thread(struct vbmq_pl_pool *p, const struct vbmq_pl_unit *u, 
 	struct vbmq_cpuset free = vbmq_cpuset_andnot(&p->all, &p->used);
 	uint32_t next = VBMQ_PL_NONE;
 	struct vbmq_cost best = { 0 };
+	struct vbmq_why *why;
 
 	memset(zones, 0, pl->n_zones * sizeof(*zones));
 	if (vbmq_pl_zone_costs(p, d, t, zones) < 0)
 		return -ENOMEM;
-	t->why = (struct vbmq_why){ .known = true, .cost = cost_of(p, t, zones, u->core) };
-	t->why.nearness = worst_nearness(p, d, u->core);
-	explain_distances(p, d, pl->host->cores[u->core].node, &t->why);
+	t->why = (uint32_t)pl->n_whys;
+	why = &pl->whys[pl->n_whys++];
+	why->known = true;
+	why->cost = cost_of(p, t, zones, u->core);
+	why->nearness = worst_nearness(p, d, u->core);
+	explain_distances(p, d, pl->host->cores[u->core].node, why);
 	free = vbmq_cpuset_and(&free, &pl->fits[u->fits].cores);
 	for (int c = vbmq_cpuset_next(&free, 0); c >= 0; c = vbmq_cpuset_next(&free, (unsigned)c + 1)) {
 		struct vbmq_cost cost = cost_of(p, t, zones, (uint32_t)c);
@@ -104,9 +108,9 @@ static int explain_thread(struct vbmq_pl_pool *p, const struct vbmq_pl_unit *u, 
 	if (next != VBMQ_PL_NONE) {
 		struct vbmq_cpuset avail = vbmq_pl_avail(pl, next, u->part, u->leash);
 
-		t->why.has_next = true;
-		t->why.next_cpus = vbmq_cpuset_of((unsigned)vbmq_cpuset_next(&avail, 0));
-		t->why.next_cost = best;
+		why->has_next = true;
+		why->next_cpus = vbmq_cpuset_of((unsigned)vbmq_cpuset_next(&avail, 0));
+		why->next_cost = best;
 	}
 	return 0;
 }
@@ -115,8 +119,12 @@ int vbmq_pl_explain(struct vbmq_pl *pl)
 {
 	_cleanup_(vbmq_pl_pool_freep) struct vbmq_pl_pool *p = vbmq_pl_pool_new(pl);
 	_cleanup_free_ struct vbmq_pl_zone_cost *zones = calloc(pl->n_zones, sizeof(*zones));
+	size_t n = 0;
 
-	if (!p || !zones)
+	for (size_t u = 0; u < pl->n_units; u++)
+		n += pl->units[u].n_threads;
+	pl->whys = calloc(n + 1, sizeof(*pl->whys));
+	if (!p || !zones || !pl->whys)
 		return -ENOMEM;
 	for (size_t u = 0; u < pl->n_units; u++) {
 		vbmq_cpuset_add(&p->used, pl->units[u].core);

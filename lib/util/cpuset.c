@@ -3,15 +3,30 @@
 #include "util/cpuset.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "util/err.h"
 #include "util/strbuf.h"
 
+static unsigned least(unsigned a, unsigned b)
+{
+	return a < b ? a : b;
+}
+
+static bool is_clear(const struct vbmq_cpuset *s, unsigned from)
+{
+	for (unsigned i = from; i < s->n; i++)
+		if (s->w[i])
+			return false;
+	return true;
+}
+
 void vbmq_cpuset_add(struct vbmq_cpuset *s, unsigned cpu)
 {
-	if (cpu < VBMQ_CPUS_MAX)
-		s->w[cpu / 64] |= UINT64_C(1) << (cpu % 64);
+	if (cpu >= VBMQ_CPUS_MAX)
+		return;
+	while (s->n <= cpu / 64)
+		s->w[s->n++] = 0;
+	s->w[cpu / 64] |= UINT64_C(1) << (cpu % 64);
 }
 
 void vbmq_cpuset_add_range(struct vbmq_cpuset *s, unsigned first, unsigned last)
@@ -22,28 +37,25 @@ void vbmq_cpuset_add_range(struct vbmq_cpuset *s, unsigned first, unsigned last)
 
 void vbmq_cpuset_del(struct vbmq_cpuset *s, unsigned cpu)
 {
-	if (cpu < VBMQ_CPUS_MAX)
+	if (cpu / 64 < s->n)
 		s->w[cpu / 64] &= ~(UINT64_C(1) << (cpu % 64));
 }
 
 bool vbmq_cpuset_has(const struct vbmq_cpuset *s, unsigned cpu)
 {
-	return cpu < VBMQ_CPUS_MAX && (s->w[cpu / 64] >> (cpu % 64) & 1);
+	return cpu / 64 < s->n && (s->w[cpu / 64] >> (cpu % 64) & 1);
 }
 
 bool vbmq_cpuset_is_empty(const struct vbmq_cpuset *s)
 {
-	for (unsigned i = 0; i < VBMQ_CPUSET_WORDS; i++)
-		if (s->w[i])
-			return false;
-	return true;
+	return is_clear(s, 0);
 }
 
 unsigned vbmq_cpuset_count(const struct vbmq_cpuset *s)
 {
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < VBMQ_CPUSET_WORDS; i++)
+	for (unsigned i = 0; i < s->n; i++)
 		n += (unsigned)__builtin_popcountll(s->w[i]);
 	return n;
 }
@@ -52,20 +64,20 @@ int vbmq_cpuset_next(const struct vbmq_cpuset *s, unsigned from)
 {
 	uint64_t word;
 
-	if (from >= VBMQ_CPUS_MAX)
+	if (from / 64 >= s->n)
 		return -1;
 	word = s->w[from / 64] & (~UINT64_C(0) << (from % 64));
 	for (unsigned i = from / 64;; word = s->w[i]) {
 		if (word)
 			return (int)(i * 64 + (unsigned)__builtin_ctzll(word));
-		if (++i == VBMQ_CPUSET_WORDS)
+		if (++i == s->n)
 			return -1;
 	}
 }
 
 int vbmq_cpuset_last(const struct vbmq_cpuset *s)
 {
-	for (unsigned i = VBMQ_CPUSET_WORDS; i-- > 0;)
+	for (unsigned i = s->n; i-- > 0;)
 		if (s->w[i])
 			return (int)(i * 64 + 63 - (unsigned)__builtin_clzll(s->w[i]));
 	return -1;
@@ -73,12 +85,19 @@ int vbmq_cpuset_last(const struct vbmq_cpuset *s)
 
 bool vbmq_cpuset_equal(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b)
 {
-	return memcmp(a->w, b->w, sizeof(a->w)) == 0;
+	unsigned n = least(a->n, b->n);
+
+	for (unsigned i = 0; i < n; i++)
+		if (a->w[i] != b->w[i])
+			return false;
+	return is_clear(a, n) && is_clear(b, n);
 }
 
 bool vbmq_cpuset_intersects(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b)
 {
-	for (unsigned i = 0; i < VBMQ_CPUSET_WORDS; i++)
+	unsigned n = least(a->n, b->n);
+
+	for (unsigned i = 0; i < n; i++)
 		if (a->w[i] & b->w[i])
 			return true;
 	return false;
@@ -86,29 +105,46 @@ bool vbmq_cpuset_intersects(const struct vbmq_cpuset *a, const struct vbmq_cpuse
 
 bool vbmq_cpuset_is_subset(const struct vbmq_cpuset *sub, const struct vbmq_cpuset *super)
 {
-	for (unsigned i = 0; i < VBMQ_CPUSET_WORDS; i++)
+	unsigned n = least(sub->n, super->n);
+
+	for (unsigned i = 0; i < n; i++)
 		if (sub->w[i] & ~super->w[i])
 			return false;
-	return true;
+	return is_clear(sub, n);
+}
+
+uint64_t vbmq_cpuset_hash(const struct vbmq_cpuset *s)
+{
+	uint64_t hash = 0;
+
+	for (unsigned i = 0; i < s->n; i++)
+		if (s->w[i])
+			hash = (hash ^ (s->w[i] + i)) * UINT64_C(0x9e3779b97f4a7c15);
+	return hash ^ hash >> 32;
 }
 
 int vbmq_cpuset_compare(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b)
 {
-	for (unsigned i = 0; i < VBMQ_CPUSET_WORDS; i++) {
-		uint64_t differ = a->w[i] ^ b->w[i];
+	for (unsigned i = 0; i < a->n || i < b->n; i++) {
+		uint64_t x = i < a->n ? a->w[i] : 0, y = i < b->n ? b->w[i] : 0, differ = x ^ y;
 
 		if (differ)
-			return (a->w[i] & (differ & -differ)) ? -1 : 1;
+			return (x & (differ & -differ)) ? -1 : 1;
 	}
 	return 0;
 }
 
 struct vbmq_cpuset vbmq_cpuset_or(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b)
 {
+	const struct vbmq_cpuset *more = a->n > b->n ? a : b;
 	struct vbmq_cpuset r;
+	unsigned n = least(a->n, b->n), i;
 
-	for (unsigned i = 0; i < VBMQ_CPUSET_WORDS; i++)
+	r.n = more->n;
+	for (i = 0; i < n; i++)
 		r.w[i] = a->w[i] | b->w[i];
+	for (; i < more->n; i++)
+		r.w[i] = more->w[i];
 	return r;
 }
 
@@ -116,7 +152,8 @@ struct vbmq_cpuset vbmq_cpuset_and(const struct vbmq_cpuset *a, const struct vbm
 {
 	struct vbmq_cpuset r;
 
-	for (unsigned i = 0; i < VBMQ_CPUSET_WORDS; i++)
+	r.n = least(a->n, b->n);
+	for (unsigned i = 0; i < r.n; i++)
 		r.w[i] = a->w[i] & b->w[i];
 	return r;
 }
@@ -124,16 +161,28 @@ struct vbmq_cpuset vbmq_cpuset_and(const struct vbmq_cpuset *a, const struct vbm
 struct vbmq_cpuset vbmq_cpuset_andnot(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b)
 {
 	struct vbmq_cpuset r;
+	unsigned n = least(a->n, b->n), i;
 
-	for (unsigned i = 0; i < VBMQ_CPUSET_WORDS; i++)
+	r.n = a->n;
+	for (i = 0; i < n; i++)
 		r.w[i] = a->w[i] & ~b->w[i];
+	for (; i < a->n; i++)
+		r.w[i] = a->w[i];
 	return r;
+}
+
+void vbmq_cpuset_copy(struct vbmq_cpuset *to, const struct vbmq_cpuset *from)
+{
+	to->n = from->n;
+	for (unsigned i = 0; i < from->n; i++)
+		to->w[i] = from->w[i];
 }
 
 struct vbmq_cpuset vbmq_cpuset_of(unsigned cpu)
 {
-	struct vbmq_cpuset r = VBMQ_CPUSET_EMPTY;
+	struct vbmq_cpuset r;
 
+	r.n = 0;
 	vbmq_cpuset_add(&r, cpu);
 	return r;
 }

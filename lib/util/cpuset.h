@@ -22,11 +22,14 @@ struct vbmq_err;
 #define VBMQ_CPUSET_WORDS (VBMQ_CPUS_MAX / 64u)
 #define VBMQ_CPULIST_TEXT_MAX 16384u /* longest text vbmq_cpulist_parse() looks at, in bytes */
 
+/* Hosts have far fewer CPUs than there are numbers, so sets know how much of themselves is in use and nothing is done about the rest:
+ * not even cleared. So nobody but cpuset.c looks inside, and sets are compared with vbmq_cpuset_equal(), never byte by byte. */
 struct vbmq_cpuset {
+	uint32_t n; /* words in use; what is in the others means nothing */
 	uint64_t w[VBMQ_CPUSET_WORDS];
 };
 
-#define VBMQ_CPUSET_EMPTY ((struct vbmq_cpuset){ .w = { 0 } })
+#define VBMQ_CPUSET_EMPTY ((struct vbmq_cpuset){ .n = 0 })
 
 void vbmq_cpuset_add(struct vbmq_cpuset *s, unsigned cpu); /* cpu >= VBMQ_CPUS_MAX: no effect */
 void vbmq_cpuset_add_range(struct vbmq_cpuset *s, unsigned first, unsigned last); /* inclusive */
@@ -41,6 +44,7 @@ int vbmq_cpuset_last(const struct vbmq_cpuset *s); /* greatest member, or -1 */
 bool vbmq_cpuset_equal(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b);
 bool vbmq_cpuset_intersects(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b);
 bool vbmq_cpuset_is_subset(const struct vbmq_cpuset *sub, const struct vbmq_cpuset *super);
+uint64_t vbmq_cpuset_hash(const struct vbmq_cpuset *s); /* alike for equal sets; to find them by, not to sort them by */
 int vbmq_cpuset_compare(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b); /* total order: by lowest differing
                                       * number, the set that has it comes first; for sorting */
 
@@ -48,6 +52,8 @@ struct vbmq_cpuset vbmq_cpuset_or(const struct vbmq_cpuset *a, const struct vbmq
 struct vbmq_cpuset vbmq_cpuset_and(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b);
 struct vbmq_cpuset vbmq_cpuset_andnot(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b); /* a minus b */
 struct vbmq_cpuset vbmq_cpuset_of(unsigned cpu);
+/* *to = *from, but only what is in use is written: where there are thousands. */
+void vbmq_cpuset_copy(struct vbmq_cpuset *to, const struct vbmq_cpuset *from);
 
 enum vbmq_cpulist_flags {
 	VBMQ_CPULIST_EXCLUDE = 1 << 0, /* accept libvirt's "0-7,^3" (members are handled left to right) */

@@ -51,14 +51,17 @@ void vbmq_strbuf_add(struct vbmq_strbuf *b, const char *text)
 
 void vbmq_strbuf_vprintf(struct vbmq_strbuf *b, const char *fmt, va_list ap)
 {
+	char small[256]; /* for most it is enough: then the text is made once */
 	va_list again;
 	int n;
 
 	va_copy(again, ap);
-	n = vsnprintf(NULL, 0, fmt, ap);
-	if (n < 0)
+	n = vsnprintf(small, sizeof(small), fmt, ap);
+	if (n < 0) {
 		b->failed = true;
-	else if (reserve(b, (size_t)n)) {
+	} else if ((size_t)n < sizeof(small)) {
+		vbmq_strbuf_add_bytes(b, small, (size_t)n);
+	} else if (reserve(b, (size_t)n)) {
 		vsnprintf(b->text + b->len, (size_t)n + 1, fmt, again);
 		b->len += (size_t)n;
 	}
