@@ -252,7 +252,7 @@ static int thread_row(const struct watcher *w, struct libscols_table *t, const s
 {
 	struct vbmq_thread_rates r = vbmq_thread_rates(vbmq_stats_thread(g->before, th->id, th->tid), th, between(g));
 	_cleanup_free_ char *allowed = vbmq_cpulist_format(&th->affinity);
-	char name[32], tid[16], cpu[48] = "-", polling[48] = "", run[24], busy[24], poll[24], success[24];
+	char name[32], tid[16], cpu[48] = "-", buf[48], run[24], busy[24], poll[24], success[24];
 
 	thread_label(name, th->id);
 	snprintf(tid, sizeof(tid), "%u", th->tid);
@@ -260,17 +260,13 @@ static int thread_row(const struct watcher *w, struct libscols_table *t, const s
 		snprintf(cpu, sizeof(cpu), "%u (core %u)", th->cpu, w->host->core_of[th->cpu]);
 	else if (th->runs)
 		snprintf(cpu, sizeof(cpu), "%u", th->cpu);
-	if (th->polling.mode != VBMQ_POLL_UNSAID)
-		snprintf(polling, sizeof(polling), "%s", vbmq_poll_words[th->polling.mode]);
-	else if (th->polling.max_ns != UINT64_MAX)
-		snprintf(polling, sizeof(polling), "%llu ns", (unsigned long long)th->polling.max_ns);
 	percent(run, r.runs, r.run);
 	percent(busy, r.counts, r.busy);
 	percent(poll, r.counts, r.poll);
 	percent(success, r.counts, r.poll_success);
-	return cli_row(
-		w->cli, t, NULL,
-		(const char *const[]){ g->after->name, name, tid, cpu, allowed, polling, run, busy, poll, success });
+	return cli_row(w->cli, t, NULL,
+		       (const char *const[]){ g->after->name, name, tid, cpu, allowed, cli_polling(&th->polling, buf),
+					      run, busy, poll, success });
 }
 
 static int print_threads(const struct watcher *w)

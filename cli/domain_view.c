@@ -74,12 +74,13 @@ static int print_threads(const struct cli *cli, const struct vbmq_domain *d, con
 		_cleanup_free_ char *is = now ? vbmq_cpulist_format(&now->affinity) : NULL;
 		_cleanup_free_ char *should = vbmq_cpulist_format(&place->cpus);
 		_cleanup_free_ char *pin = now && now->has_pin ? vbmq_cpulist_format(&now->pin) : NULL;
-		char name[32], tid[16] = "-", polling[64] = "";
+		char name[32], tid[16] = "-", buf[48];
+		const char *polling = "";
 
 		if (now && now->tid)
 			snprintf(tid, sizeof(tid), "%u", now->tid);
-		if (now && place->kind == VBMQ_THREAD_IOTHREAD && now->polling.max_ns != UINT64_MAX)
-			snprintf(polling, sizeof(polling), "%llu ns", (unsigned long long)now->polling.max_ns);
+		if (now && place->kind == VBMQ_THREAD_IOTHREAD)
+			polling = cli_polling(&now->polling, buf);
 		if (cli_row(cli, t, place->exclusive ? "green" : NULL,
 			    (const char *const[]){ cli_thread_name(place->kind, place->id, name), tid, is, should,
 						   place->exclusive ? "its own" : "shared", pin, polling,

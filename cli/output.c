@@ -124,6 +124,18 @@ int cli_print_steps(const struct cli *cli, const struct vbmq_plan *plan, const s
 	return cli_table_print(t);
 }
 
+const char *cli_polling(const struct vbmq_polling *p, char buf[48])
+{
+	if (p->mode == VBMQ_POLL_DEDICATED)
+		return vbmq_poll_words[p->mode];
+	if (p->max_ns == UINT64_MAX)
+		return p->mode == VBMQ_POLL_UNSAID ? "" : vbmq_poll_words[p->mode];
+	if (p->max_ns == 0)
+		return vbmq_poll_words[VBMQ_POLL_OFF];
+	snprintf(buf, 48, "up to %llu ns", (unsigned long long)p->max_ns);
+	return buf;
+}
+
 const char *cli_thread_name(enum vbmq_thread_kind kind, uint32_t id, char buf[32])
 {
 	if (kind == VBMQ_THREAD_EMULATOR)

@@ -27,6 +27,8 @@ int cli_print_steps(const struct cli *cli, const struct vbmq_plan *plan, const s
 
 /* "iothread 1", "vcpu 0", "emulator"; static buffer of the caller. */
 const char *cli_thread_name(enum vbmq_thread_kind kind, uint32_t id, char buf[32]);
+/* How an I/O thread polls, with its bound where there is one: "dedicated" has none. Empty: not known. */
+const char *cli_polling(const struct vbmq_polling *p, char buf[48]);
 
 /* How far a queue's thread is from its completion vCPUs, for a table. */
 const char *cli_completes_text(enum vbmq_completes completes);

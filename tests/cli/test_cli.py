@@ -177,6 +177,14 @@ def test_tables_and_documents_of_the_other_verbs():
     assert len(offline("watch", "--count", "2", "--interval", "100ms").stdout.split("host synthetic")) == 3
 
 
+def test_show_tells_how_a_thread_polls():
+    """A bound only where there is one: dedicated polling has none."""
+    shown = run("show", "db1", "--snapshot", ROOT / "schemas/examples/snapshot-valid-everything.json").stdout.splitlines()
+    rows = {line.split()[0]: line for line in shown if line.startswith("iothread")}
+    assert "dedicated" in rows["iothread2"] and " ns" not in rows["iothread2"]
+    assert " off" in rows["iothread1"]
+
+
 @pytest.mark.parametrize("args,says", [
     (["show", "nobody"], "no domain 'nobody'"), (["explain", "nobody"], "no domain 'nobody'"),
     (["explain", "db1", "iothread9"], "no thread 'iothread9'")])
