@@ -118,9 +118,9 @@ struct cli_option_text {
 	const char *name;
 	const char *argument; /* NULL: none */
 	const char *help;
-	bool optional; /* the argument may be left out */
 };
 struct cli_option_text cli_option_text(enum cli_option option);
+bool cli_option_is_optional(enum cli_option o); /* its argument may be left out */
 /* Every verb takes these. */
 #define CLI_COMMON_OPTIONS                                                                         \
 	(1u << CLI_OPT_CONNECT | 1u << CLI_OPT_BUS | 1u << CLI_OPT_JSON | 1u << CLI_OPT_NO_COLOR | \

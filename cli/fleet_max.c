@@ -23,7 +23,6 @@
 
 #define SILENCE_MS 2000 /* longer ones show on a terminal that they go on */
 
-VBMQ_DEFINE_CLEANUP(struct vbmq_domain *, vbmq_domain_free);
 VBMQ_DEFINE_CLEANUP(struct vbmq_placement *, vbmq_placement_free);
 
 struct search {

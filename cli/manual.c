@@ -36,13 +36,13 @@ static void print_options(uint64_t mask)
 		if (o.letter)
 			printf("**-%c**, ", o.letter);
 		printf("**--%s**%s%s%s\n    %s\n", o.name,
-		       o.optional   ? "\\ [=\\ *"
-		       : o.argument ? " *"
-				    : "",
+		       cli_option_is_optional(i) ? "\\ [=\\ *"
+		       : o.argument		 ? " *"
+						 : "",
 		       o.argument ? o.argument : "",
-		       o.optional   ? "*\\ ]"
-		       : o.argument ? "*"
-				    : "",
+		       cli_option_is_optional(i) ? "*\\ ]"
+		       : o.argument		 ? "*"
+						 : "",
 		       o.help);
 	}
 }

@@ -45,8 +45,7 @@ static const struct cli_option_text options[CLI_OPT_MAX] = {
 	[CLI_OPT_OUTPUT] = { 'o', "output", "FILE", "write to FILE instead of standard output" },
 	[CLI_OPT_INTERVAL] = { 'i', "interval", "TIME", "time between two looks, e.g. 500ms, 2s (default 2s)" },
 	[CLI_OPT_COUNT] = { 0, "count", "N", "stop after N looks" },
-	[CLI_OPT_WATCH] = { 'w', "watch", "SECONDS", "again and again, every SECONDS (default and least: 1)",
-			    .optional = true },
+	[CLI_OPT_WATCH] = { 'w', "watch", "SECONDS", "again and again, every SECONDS (default and least: 1)" },
 	[CLI_OPT_FLEET] = { 'f', "fleet", "FILE",
 			    "guests that are described only, so many of each template; may be given many times" },
 	[CLI_OPT_GUEST] = { 'g', "guest", "NxFILE",
@@ -57,6 +56,11 @@ static const struct cli_option_text options[CLI_OPT_MAX] = {
 	[CLI_OPT_SVG] = { 0, "svg", "FILE", "draw who has which core into an SVG file, '-' instead of the tables" },
 	[CLI_OPT_REVERT] = { 0, "revert", NULL, "put the configuration back as it was before configure" },
 };
+
+bool cli_option_is_optional(enum cli_option o)
+{
+	return o == CLI_OPT_WATCH;
+}
 
 int cli_failf(enum cli_exit code, const char *fmt, ...)
 {
@@ -270,15 +274,15 @@ int cli_options_parse(struct cli *cli, int argc, char **argv, bool *ret_help)
 		if (!(mask >> o & 1))
 			continue;
 		longs[n++] = (struct option){ .name = options[o].name,
-					      .has_arg = options[o].optional   ? optional_argument
-							 : options[o].argument ? required_argument
-									       : no_argument,
+					      .has_arg = cli_option_is_optional(o) ? optional_argument
+							 : options[o].argument	   ? required_argument
+										   : no_argument,
 					      .val = 256 + (int)o };
 		if (options[o].letter) {
 			shorts[s++] = options[o].letter;
 			if (options[o].argument)
 				shorts[s++] = ':';
-			if (options[o].optional)
+			if (cli_option_is_optional(o))
 				shorts[s++] = ':';
 		}
 	}
@@ -318,10 +322,10 @@ static void print_option(unsigned o)
 	char left[64];
 
 	snprintf(left, sizeof(left), "%s--%s%s%s%s", options[o].letter ? "" : "    ", options[o].name,
-		 options[o].optional   ? "[="
-		 : options[o].argument ? " "
-				       : "",
-		 options[o].argument ? options[o].argument : "", options[o].optional ? "]" : "");
+		 cli_option_is_optional(o) ? "[="
+		 : options[o].argument	   ? " "
+					   : "",
+		 options[o].argument ? options[o].argument : "", cli_option_is_optional(o) ? "]" : "");
 	if (options[o].letter)
 		printf("  -%c, %-22s %s\n", options[o].letter, left, options[o].help);
 	else
@@ -379,6 +383,7 @@ int cmd_complete(struct cli *cli)
 	}
 	for (unsigned o = 0; o < CLI_OPT_MAX; o++)
 		if ((verb->options | CLI_COMMON_OPTIONS) >> o & 1)
-			printf("--%s%s\n", options[o].name, options[o].argument && !options[o].optional ? "=" : "");
+			printf("--%s%s\n", options[o].name,
+			       options[o].argument && !cli_option_is_optional(o) ? "=" : "");
 	return CLI_OK;
 }

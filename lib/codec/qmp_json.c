@@ -118,7 +118,7 @@ static bool is_boolean(const json_t *j)
 int vbmq_qmp_get_u64(const char *command, const json_t *item, size_t i, const char *key, uint64_t min, uint64_t max,
 		     uint64_t *ret, struct vbmq_err *err)
 {
-	const json_t *value;
+	const json_t *value = NULL;
 	json_int_t n;
 	char at[32];
 	int r = get(command, item, i, key, is_integer, "number", &value, err);
@@ -136,7 +136,7 @@ int vbmq_qmp_get_u64(const char *command, const json_t *item, size_t i, const ch
 int vbmq_qmp_get_text(const char *command, const json_t *item, size_t i, const char *key, const char **ret,
 		      struct vbmq_err *err)
 {
-	const json_t *value;
+	const json_t *value = NULL;
 	int r = get(command, item, i, key, is_text, "text", &value, err);
 
 	if (r >= 0)
@@ -147,7 +147,7 @@ int vbmq_qmp_get_text(const char *command, const json_t *item, size_t i, const c
 int vbmq_qmp_get_bool(const char *command, const json_t *item, size_t i, const char *key, bool *ret,
 		      struct vbmq_err *err)
 {
-	const json_t *value;
+	const json_t *value = NULL;
 	int r = get(command, item, i, key, is_boolean, "boolean", &value, err);
 
 	if (r >= 0)

@@ -427,6 +427,7 @@ static int walk_mounted(struct walk *w, const char *real)
 static int walk_stand_in(struct walk *w, const char *real)
 {
 	_cleanup_free_ char *dir = NULL;
+	char *name;
 	int r;
 
 	if (strncmp(real, "/dev/", 5) != 0)
@@ -434,10 +435,11 @@ static int walk_stand_in(struct walk *w, const char *real)
 	dir = join("/sys/class/block", real + 5);
 	if (!dir)
 		return -ENOMEM;
-	for (char *c = dir + strlen("/sys/class/block/"); *c; c++)
+	name = dir + strlen("/sys/class/block/");
+	for (char *c = name; *c; c++)
 		if (*c == '/')
 			*c = '!';
-	r = has_entry(w, "/sys/class/block", strrchr(dir, '/') + 1);
+	r = has_entry(w, "/sys/class/block", name);
 	if (r <= 0)
 		return r;
 	r = walk_dir(w, dir);

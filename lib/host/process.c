@@ -412,7 +412,7 @@ static int explain_refusal(int r, uint32_t tid, const struct vbmq_cpuset *cpus, 
 int vbmq_process_set_affinity(uint32_t tid, uint64_t start, const struct vbmq_cpuset *cpus, struct vbmq_err *err)
 {
 	cpu_set_t sets[VBMQ_CPUS_MAX / CPU_SETSIZE];
-	uint64_t now;
+	uint64_t now = 0;
 	int r;
 
 	if (tid == 0 || tid > INT32_MAX) /* 0 would be the calling thread */

@@ -226,7 +226,7 @@ static int number(struct list_text *t, unsigned *ret, struct vbmq_err *err)
 
 static int member(struct list_text *t, unsigned flags, struct vbmq_cpuset *set, struct vbmq_err *err)
 {
-	unsigned first, last;
+	unsigned first = 0, last;
 	bool exclude = false;
 	int r;
 

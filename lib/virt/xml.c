@@ -99,7 +99,7 @@ static void look_work(struct vbmq_call *call)
 static int look(struct vbmq_virt *v, const char *name_or_uuid, int32_t id, struct vbmq_virt_facts *ret,
 		struct vbmq_err *err)
 {
-	struct xml_job *job;
+	struct xml_job *job = NULL;
 	int r = run(v, NULL, name_or_uuid, id, 0, look_work, &job, err);
 
 	if (r < 0)
@@ -137,7 +137,7 @@ static void text_work(struct vbmq_call *call)
 int vbmq_virt_xml_text(struct vbmq_virt *v, const struct vbmq_virt_facts *facts, unsigned flags, char **ret,
 		       struct vbmq_err *err)
 {
-	struct xml_job *job;
+	struct xml_job *job = NULL;
 	int r = run(v, facts->id >= 0 ? facts->uuid : NULL, facts->uuid, facts->id, flags, text_work, &job, err);
 
 	if (r < 0)
@@ -171,7 +171,7 @@ static void define_work(struct vbmq_call *call)
 
 int vbmq_virt_define(struct vbmq_virt *v, const char *xml, struct vbmq_err *err)
 {
-	struct xml_job *job;
+	struct xml_job *job = NULL;
 	int r = run(v, NULL, xml, -1, 0, define_work, &job, err);
 
 	if (r < 0)
