@@ -21,7 +21,7 @@
 #define PATIENCE_USEC UINT64_C(2000000) /* afterwards the user is told that it goes on */
 #define DOCUMENT_MAX (64 * 1024 * 1024)
 
-static int open_bus(const struct cli *cli, sd_bus **ret)
+int cli_bus_open(const struct cli *cli, sd_bus **ret)
 {
 	_cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
 	int r;
@@ -45,7 +45,7 @@ static int open_bus(const struct cli *cli, sd_bus **ret)
 
 static int connect_bus(const struct cli *cli, sd_bus **ret)
 {
-	int r = open_bus(cli, ret);
+	int r = cli_bus_open(cli, ret);
 
 	if (r < 0)
 		return cli_failf(CLI_NO_DAEMON,
@@ -244,5 +244,5 @@ bool cli_bus_running(struct cli *cli)
 {
 	_cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
 
-	return open_bus(cli, &bus) >= 0 && sd_bus_get_name_creds(bus, SERVICE, 0, NULL) >= 0;
+	return cli_bus_open(cli, &bus) >= 0 && sd_bus_get_name_creds(bus, SERVICE, 0, NULL) >= 0;
 }

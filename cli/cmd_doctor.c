@@ -74,6 +74,43 @@ static bool process_runs(const char *name)
 	return runs;
 }
 
+/* Whether the host's own work can be kept off dedicated cores. */
+static void check_parts(struct findings *f, const struct vbmq_host *h)
+{
+	const struct vbmq_part *irqbalance = &h->parts[VBMQ_PART_IRQBALANCE];
+	_cleanup_free_ char *banned = vbmq_cpulist_format(&irqbalance->cpus);
+	unsigned n_ok = 0;
+
+	for (unsigned i = 0; i < VBMQ_SLICES; i++)
+		n_ok += h->parts[i].state == VBMQ_PART_OK;
+	if (h->parts[VBMQ_PART_SYSTEM].state == VBMQ_PART_CGROUP_V1)
+		found(f, "slices", WARN,
+		      "boot with systemd.unified_cgroup_hierarchy=1, or set CPUAffinity= in /etc/systemd/system.conf",
+		      "cgroup v1: systemd cannot keep the host's own services off dedicated cores");
+	else if (h->parts[VBMQ_PART_SYSTEM].state == VBMQ_PART_NO_CPUSET)
+		found(f, "slices", WARN, "boot without cgroup_disable=cpuset, or set CPUAffinity= in system.conf",
+		      "the kernel's cpuset controller is off: the host's own services may run on dedicated cores");
+	else if (n_ok)
+		found(f, "slices", GOOD, NULL, "%u units of the host can be kept off dedicated cores", n_ok);
+	else
+		found(f, "slices", WARN, "set the affinity of the host's services by hand",
+		      "systemd does not run this host: its services may run on dedicated cores");
+	if (irqbalance->state == VBMQ_PART_ABSENT && process_runs("irqbalance"))
+		found(f, "irqbalance", WARN,
+		      "IRQBALANCE_BANNED_CPULIST in its configuration keeps it off the dedicated cores",
+		      "it runs without a socket in /run/irqbalance and may put interrupts on dedicated cores");
+	else if (irqbalance->state == VBMQ_PART_SILENT)
+		found(f, "irqbalance", WARN, "are you root? else: systemctl restart irqbalance",
+		      "it runs and does not answer: it may put interrupts on dedicated cores");
+	else if (irqbalance->state == VBMQ_PART_FOREIGN)
+		found(f, "irqbalance", WARN,
+		      "where these are not the dedicated cores, take IRQBALANCE_BANNED_CPULIST (TuneD's setting of it) "
+		      "away",
+		      "somebody, or vbmqd, set its banned CPUs: %s", banned && *banned ? banned : "(none)");
+	else if (irqbalance->state == VBMQ_PART_OK)
+		found(f, "irqbalance", GOOD, NULL, "it can be told to keep interrupts off dedicated cores");
+}
+
 static void check_host(struct findings *f)
 {
 	struct vbmq_err err = VBMQ_ERR_INIT;
@@ -97,10 +134,7 @@ static void check_host(struct findings *f)
 		found(f, "host", GOOD, NULL, "isolated CPUs %s: used for dedicated threads first",
 		      isolated ? isolated : "?");
 	}
-	if (process_runs("irqbalance"))
-		found(f, "irqbalance", WARN,
-		      "IRQBALANCE_BANNED_CPULIST in its configuration keeps it off the dedicated cores",
-		      "it runs and may put interrupts on dedicated cores");
+	check_parts(f, h);
 	vbmq_host_free(h);
 }
 

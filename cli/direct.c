@@ -12,6 +12,7 @@
 #include "codec/json_plan.h"
 #include "codec/json_undo.h"
 #include "core/verify.h"
+#include "parts.h"
 #include "util/cleanup.h"
 #include "util/file.h"
 
@@ -49,8 +50,10 @@ int cli_direct_begin(struct cli *cli, struct cli_direct *ret)
 	if (r)
 		return r;
 	vbmq_act_libvirt(ret->virt, &vbmq_capture_task_ops, &ret->actuator);
+	ret->parts = cli_parts_actuator(cli);
 	ret->apply = (struct vbmq_apply){
 		.actuator = &ret->actuator,
+		.parts = &ret->parts,
 		.dry_run = cli->dry_run,
 		.save_undo = save_undo,
 		.data = ret,

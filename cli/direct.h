@@ -12,6 +12,7 @@ struct cli_direct {
 	struct vbmq_virt *virt;
 	struct vbmq_undo *undo;
 	struct vbmq_actuator actuator;
+	struct vbmq_part_actuator parts;
 	struct vbmq_apply apply;
 };
 

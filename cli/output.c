@@ -88,6 +88,16 @@ static char *step_detail(const struct vbmq_step *s)
 			     s->polling.mode == VBMQ_POLL_UNSAID ? "" : vbmq_poll_words[s->polling.mode],
 			     (unsigned long long)s->polling.max_ns, s->polling.grow, s->polling.shrink);
 		break;
+	case VBMQ_STEP_LIMIT_SLICE:
+		cpus = vbmq_cpulist_format(&s->cpus);
+		r = asprintf(&text, "%s: CPU %s%s", vbmq_part_words[s->id],
+			     !cpus || *cpus ? (cpus ?: "?") : "not limited", s->interim ? ", on the way" : "");
+		break;
+	case VBMQ_STEP_BAN_IRQS:
+		cpus = vbmq_cpulist_format(&s->cpus);
+		r = asprintf(&text, "irqbalance: no interrupts on %s",
+			     !cpus || *cpus ? (cpus ?: "?") : "what it bans by itself");
+		break;
 	case VBMQ_STEP_MAP_QUEUES:
 		r = asprintf(&text, "%s, %zu queues", s->target, s->n_map);
 		break;
@@ -109,16 +119,17 @@ int cli_print_steps(const struct cli *cli, const struct vbmq_plan *plan, const s
 	for (size_t i = 0; i < n; i++) {
 		const struct vbmq_step_result *result = report && i < report->n_results ? &report->results[i] : NULL;
 		_cleanup_free_ char *detail = step_detail(&steps[i]);
+		bool of_host = vbmq_step_is_of_host(&steps[i]);
 		char number[24], id[16];
 
 		snprintf(number, sizeof(number), "%zu", i + 1);
 		snprintf(id, sizeof(id), "%u", steps[i].id);
 		if (cli_row(cli, t, result && result->outcome == VBMQ_OUTCOME_FAILED ? "red" : NULL,
-			    (const char *const[]){ number, plan->placement->domains[steps[i].domain].name,
-						   vbmq_step_word(&steps[i]),
-						   steps[i].op == VBMQ_STEP_MAP_QUEUES ? "" : id, detail,
-						   result ? vbmq_outcome_words[result->outcome] : NULL,
-						   result ? result->text : NULL }))
+			    (const char *const[]){
+				    number, of_host ? "(host)" : plan->placement->domains[steps[i].domain].name,
+				    vbmq_step_word(&steps[i]), of_host || steps[i].op == VBMQ_STEP_MAP_QUEUES ? "" : id,
+				    detail, result ? vbmq_outcome_words[result->outcome] : NULL,
+				    result ? result->text : NULL }))
 			return CLI_FAILED;
 	}
 	return cli_table_print(t);

@@ -88,13 +88,14 @@ static int print_steps(const struct cli *cli, const json_t *steps)
 		if (id)
 			snprintf(what, sizeof(what), "%lld", (long long)json_integer_value(id));
 		else
-			snprintf(what, sizeof(what), "%s", text(s, "disk"));
+			snprintf(what, sizeof(what), "%s",
+				 json_object_get(s, "unit") ? text(s, "unit") : text(s, "disk"));
 		if (cli_row(cli, t,
 			    strcmp(outcome, "failed") == 0 ? "red"
 			    : strcmp(outcome, "done") == 0 ? "green"
 							   : NULL,
-			    (const char *const[]){ number, text(s, "domain"), text(s, "op"), what, text(s, "cpus"),
-						   outcome, text(s, "text") }))
+			    (const char *const[]){ number, json_object_get(s, "domain") ? text(s, "domain") : "(host)",
+						   text(s, "op"), what, text(s, "cpus"), outcome, text(s, "text") }))
 			return CLI_FAILED;
 	}
 	return cli_table_print(t);
@@ -114,15 +115,17 @@ static int print_bad_checks(const struct cli *cli, const json_t *checks)
 
 		if (strcmp(text(c, "check"), "ok") == 0)
 			continue;
-		if (json_object_get(c, "disk"))
+		if (json_object_get(c, "host"))
+			snprintf(what, sizeof(what), "%s", text(c, "host"));
+		else if (json_object_get(c, "disk"))
 			snprintf(what, sizeof(what), "%s", text(c, "disk"));
 		else if (strcmp(text(c, "kind"), "emulator") == 0)
 			snprintf(what, sizeof(what), "emulator");
 		else
 			snprintf(what, sizeof(what), "%s%lld", text(c, "kind"), (long long)json_integer_value(id));
 		if (cli_row(cli, t, "red",
-			    (const char *const[]){ text(c, "domain"), what, text(c, "check"), text(c, "want"),
-						   text(c, "is"), text(c, "text") }))
+			    (const char *const[]){ json_object_get(c, "domain") ? text(c, "domain") : "(host)", what,
+						   text(c, "check"), text(c, "want"), text(c, "is"), text(c, "text") }))
 			return CLI_FAILED;
 	}
 	return cli_table_print(t);

@@ -485,19 +485,19 @@ static int on_disconnected(sd_bus_message *msg, void *userdata, sd_bus_error *er
 	return 0;
 }
 
-static int connect_bus(struct vbmqd_bus *b, sd_bus **ret)
+int vbmqd_bus_connect(const char *where, sd_bus **ret)
 {
 	_cleanup_(sd_bus_unrefp) sd_bus *bus = NULL;
 	int r;
 
-	if (strcmp(b->where, "system") == 0) {
+	if (strcmp(where, "system") == 0) {
 		r = sd_bus_open_system(&bus);
-	} else if (strcmp(b->where, "session") == 0) {
+	} else if (strcmp(where, "session") == 0) {
 		r = sd_bus_open_user(&bus);
 	} else {
 		r = sd_bus_new(&bus);
 		if (r >= 0)
-			r = sd_bus_set_address(bus, b->where);
+			r = sd_bus_set_address(bus, where);
 		if (r >= 0)
 			r = sd_bus_set_bus_client(bus, 1);
 		if (r >= 0)
@@ -513,7 +513,7 @@ static int open_bus(struct vbmqd_bus *b)
 {
 	int r;
 
-	r = connect_bus(b, &b->bus);
+	r = vbmqd_bus_connect(b->where, &b->bus);
 	if (r >= 0)
 		r = vbmqd_polkit_new(&b->polkit);
 	if (r >= 0)

@@ -200,7 +200,7 @@ static int plan_now(struct vbmqd_manager *m, bool hold, struct vbmq_err *err)
 
 static enum vbmqd_verdict judge(const struct vbmq_plan *plan, const struct vbmq_report *report)
 {
-	if (report->n_domains_failed)
+	if (report->n_domains_failed || report->host_failed)
 		return VBMQD_FAILED;
 	if (report->n_bad_checks)
 		return VBMQD_DRIFT;
@@ -316,6 +316,14 @@ static void conclude(struct vbmqd_manager *m)
 
 static void apply_done(struct vbmqd_job *job);
 
+/* Whom a step of m->plan concerns; NULL: the host itself, or one that is gone. */
+static struct vbmqd_domain *domain_of(struct vbmqd_manager *m, const struct vbmq_step *step)
+{
+	if (vbmq_step_is_of_host(step))
+		return NULL;
+	return vbmqd_domains_find(&m->domains, m->plan->placement->domains[step->domain].uuid);
+}
+
 static void start_apply(struct vbmqd_manager *m, bool restore, bool dry_run)
 {
 	static const struct vbmqd_callbacks cb = { apply_done, NULL };
@@ -330,6 +338,7 @@ static void start_apply(struct vbmqd_manager *m, bool restore, bool dry_run)
 		return;
 	}
 	j->undo_path = m->undo_path;
+	j->bus = m->opt.bus;
 	j->cancel = &m->cancel;
 	j->snapshot = m->cycle.snapshot;
 	j->plan = m->plan;
@@ -340,8 +349,7 @@ static void start_apply(struct vbmqd_manager *m, bool restore, bool dry_run)
 	atomic_store(&m->cancel, false);
 	m->cycle.phase = VBMQD_PHASE_APPLY;
 	for (size_t i = 0; i < m->plan->n_steps && !restore; i++) {
-		const char *uuid = m->plan->placement->domains[m->plan->steps[i].domain].uuid;
-		struct vbmqd_domain *d = vbmqd_domains_find(&m->domains, uuid);
+		struct vbmqd_domain *d = domain_of(m, &m->plan->steps[i]);
 
 		if (d)
 			d->touched = !dry_run;
@@ -357,7 +365,7 @@ static void mark_failures(struct vbmqd_manager *m, const struct vbmq_report *rep
 		struct vbmq_err e = VBMQ_ERR_INIT;
 		struct vbmqd_domain *d;
 
-		if (res->outcome != VBMQ_OUTCOME_FAILED || res->error == -ENOENT)
+		if (vbmq_step_is_of_host(&steps[i]) || res->outcome != VBMQ_OUTCOME_FAILED || res->error == -ENOENT)
 			continue; /* a domain that is gone will be gone from the next list */
 		d = vbmqd_domains_find(&m->domains, m->cycle.snapshot->domains[steps[i].domain]->uuid);
 		if (!d || d->state == VBMQD_DOMAIN_FAILED || d->state == VBMQD_DOMAIN_UNRESPONSIVE)
@@ -421,6 +429,8 @@ static void apply_done(struct vbmqd_job *job)
 
 	vbmq_undo_free(m->undo);
 	m->undo = VBMQ_STEAL(j->undo);
+	if (m->host) /* what is kept of the host is as old as the last survey */
+		memcpy(m->host->parts, j->parts, sizeof(m->host->parts));
 	if (j->r < 0) {
 		vbmq_err_prefix(&j->err, "nothing was applied: ");
 		fail_and_slow_down(m, &j->err);
@@ -544,8 +554,7 @@ static bool refresh(struct vbmqd_manager *m)
 	bool stale = false;
 
 	for (size_t i = 0; i < m->plan->n_steps && !m->cycle.refreshed; i++) {
-		const char *uuid = m->plan->placement->domains[m->plan->steps[i].domain].uuid;
-		struct vbmqd_domain *d = vbmqd_domains_find(&m->domains, uuid);
+		struct vbmqd_domain *d = domain_of(m, &m->plan->steps[i]);
 
 		if (!d || d->fresh)
 			continue;

@@ -7,8 +7,10 @@
 #include "capture/capture.h"
 #include "core/diff.h"
 #include "daemon/log.h"
+#include "daemon/parts.h"
 #include "daemon/undo_file.h"
 #include "daemon/virt_loop.h"
+#include "host/parts.h"
 #include "host/topology.h"
 #include "util/cleanup.h"
 
@@ -241,8 +243,12 @@ static void progress(void *data, size_t step, const struct vbmq_step_result *res
 
 	if (j->restore)
 		return; /* its steps are not known here before the end */
-	d = j->snapshot->domains[j->plan->steps[step].domain];
-	about = (struct vbmqd_about){ .domain = d->name, .uuid = d->uuid, .plan_id = j->plan->id };
+	about = (struct vbmqd_about){ .plan_id = j->plan->id };
+	if (!vbmq_step_is_of_host(&j->plan->steps[step])) {
+		d = j->snapshot->domains[j->plan->steps[step].domain];
+		about.domain = d->name;
+		about.uuid = d->uuid;
+	}
 	if (result->outcome == VBMQ_OUTCOME_FAILED || result->outcome == VBMQ_OUTCOME_UNDO_FAILED) {
 		about.message_id = VBMQD_MSG_APPLY_FAILED;
 		vbmqd_log_about(LOG_WARNING, &about, "%s %u: %s: %s", vbmq_step_word(&j->plan->steps[step]),
@@ -258,7 +264,10 @@ static void apply_run(struct vbmqd_job *job)
 {
 	struct vbmqd_apply_job *j = (struct vbmqd_apply_job *)job;
 	struct vbmq_actuator act;
+	struct vbmqd_parts own = { .where = j->bus };
+	struct vbmq_part_actuator parts = vbmqd_parts_actuator(&own);
 	struct vbmq_apply a = { .actuator = &act,
+				.parts = &parts,
 				.dry_run = j->dry_run,
 				.save_undo = save_undo,
 				.progress = progress,
@@ -271,6 +280,8 @@ static void apply_run(struct vbmqd_job *job)
 					  &j->steps, &j->n_steps, &j->report, &j->err);
 	else
 		j->r = vbmq_apply_plan(&a, j->snapshot, j->plan, j->undo, &j->report, &j->err);
+	vbmqd_parts_close(&own);
+	vbmq_parts_read(NULL, j->parts);
 	j->conn = vbmqd_conn_unref(j->conn);
 }
 

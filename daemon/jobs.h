@@ -67,6 +67,7 @@ struct vbmqd_read_job {
 struct vbmqd_apply_job {
 	struct vbmqd_job job;
 	struct vbmqd_conn *conn;
+	const char *bus; /* borrowed, likewise: where systemd is asked */
 	const char *undo_path; /* borrowed, constant for the daemon's life */
 	atomic_bool *cancel; /* borrowed, likewise */
 	const struct vbmq_snapshot *snapshot; /* borrowed: the main thread leaves both alone until done */
@@ -75,6 +76,7 @@ struct vbmqd_apply_job {
 	bool restore;
 	char restore_uuid[37]; /* "": all domains */
 	struct vbmq_undo *undo; /* a copy; result: as it is afterwards */
+	struct vbmq_part parts[VBMQ_PARTS]; /* result: the host's own work as it was afterwards */
 	struct vbmq_report *report; /* result */
 	struct vbmq_step *steps; /* result of a restore */
 	size_t n_steps;

@@ -9,7 +9,7 @@ VBMQ_DEFINE_CLEANUP(struct vbmq_domain *, vbmq_domain_free);
 
 static bool is_of(const struct vbmqd_manager *m, const struct vbmq_step *s, const struct vbmqd_domain *d)
 {
-	return strcmp(m->plan->placement->domains[s->domain].uuid, d->uuid) == 0;
+	return !vbmq_step_is_of_host(s) && strcmp(m->plan->placement->domains[s->domain].uuid, d->uuid) == 0;
 }
 
 static void take_polling(struct vbmq_domain *known, const struct vbmq_step *s)

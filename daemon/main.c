@@ -208,6 +208,7 @@ int main(int argc, char **argv)
 	vbmqd_log_open();
 	if (opt.debug)
 		vbmqd_log_set_level(LOG_DEBUG);
+	opt.bus = bus;
 	r = run(&d, &opt, bus, &err);
 	if (r < 0)
 		vbmqd_log(LOG_ERR, "%s", err.text);

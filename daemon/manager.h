@@ -42,6 +42,7 @@ struct vbmqd_options {
 	bool config_required;
 	const char *uri; /* beats the configuration; NULL: not said */
 	const char *run_dir; /* undo.json lies there */
+	const char *bus; /* "system", "session" or an address */
 	bool dry_run;
 	bool debug;
 };

@@ -148,6 +148,9 @@ static int execute(void *ctx, const struct vbmq_domain *domain, const struct vbm
 		return 0;
 	case VBMQ_STEP_MAP_QUEUES:
 		return map_queues(d, step, err);
+	case VBMQ_STEP_LIMIT_SLICE:
+	case VBMQ_STEP_BAN_IRQS:
+		break; /* vbmq_dryrun_parts() */
 	}
 	return vbmq_err_set(err, -ENOTSUP, "unknown step");
 }
@@ -196,6 +199,32 @@ static int observe(void *ctx, const struct vbmq_domain *domain, const struct vbm
 }
 
 static const struct vbmq_actuator_ops ops = { check_domain, execute, observe };
+
+static int execute_part(void *ctx, const struct vbmq_step *step, struct vbmq_err *err)
+{
+	struct vbmq_dryrun *dry = ctx;
+	struct vbmq_part *part = &dry->state->host->parts[step->id];
+
+	if (part->state != VBMQ_PART_OK)
+		return vbmq_err_set(err, -ENOTSUP, "%s is not there, or not to be set", vbmq_part_words[step->id]);
+	part->cpus = step->cpus;
+	return 0;
+}
+
+static int observe_part(void *ctx, const struct vbmq_step *step, struct vbmq_cpuset *ret, struct vbmq_err *err)
+{
+	struct vbmq_dryrun *dry = ctx;
+
+	*ret = dry->state->host->parts[step->id].cpus;
+	return 0;
+}
+
+struct vbmq_part_actuator vbmq_dryrun_parts(struct vbmq_dryrun *d)
+{
+	static const struct vbmq_part_actuator_ops part_ops = { execute_part, observe_part };
+
+	return (struct vbmq_part_actuator){ &part_ops, d };
+}
 
 static int copy_host(const struct vbmq_host *from, struct vbmq_host **ret)
 {

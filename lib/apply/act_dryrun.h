@@ -9,5 +9,7 @@
 struct vbmq_dryrun;
 
 int vbmq_dryrun_new(const struct vbmq_snapshot *snapshot, struct vbmq_dryrun **ret, struct vbmq_actuator *ret_actuator);
+/* The same copy's host. */
+struct vbmq_part_actuator vbmq_dryrun_parts(struct vbmq_dryrun *d);
 struct vbmq_dryrun *vbmq_dryrun_free(struct vbmq_dryrun *d);
 const struct vbmq_snapshot *vbmq_dryrun_state(const struct vbmq_dryrun *d); /* as the steps left it; borrowed */

@@ -180,6 +180,9 @@ static int step_back(struct vbmq_engine *e, size_t j, size_t failed, struct vbmq
 			return 0;
 		s.map = e->before[j].map;
 		break;
+	case VBMQ_STEP_LIMIT_SLICE:
+	case VBMQ_STEP_BAN_IRQS:
+		return 0; /* of no domain, never asked */
 	case VBMQ_STEP_DEL_IOTHREAD:
 		vbmq_strbuf_add(note, "stays deleted: it served nothing");
 		return 1;
@@ -245,6 +248,8 @@ static bool left_traces(const struct vbmq_engine *e, size_t i)
 		disk = vbmq_track_disk(e->actual, s->domain, s->target);
 		return disk && b->map && memcmp(disk->map, b->map, disk->n_map * sizeof(*b->map)) != 0;
 	case VBMQ_STEP_DEL_IOTHREAD:
+	case VBMQ_STEP_LIMIT_SLICE:
+	case VBMQ_STEP_BAN_IRQS:
 		return false;
 	}
 	return false;

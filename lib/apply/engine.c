@@ -28,6 +28,9 @@
  *  6. A guest that is gone holds nothing and needs nothing taken back. A guest that does not answer is left alone (the next
  *     call would hang as well): its threads count as being everywhere they were or were sent to, the call may still work.
  *
+ *  7. The host's own work (steps of no domain) is not worth a guest's place: a step of it that fails is reported, and
+ *     everything else goes on. What it gets back at the end is cut by places that some thread did not leave.
+ *
  * Limits: the pictures know libvirt's and our own doings, not those of somebody who pins by hand meanwhile; verify sees
  * that afterwards. A thread just added may run anywhere until its first pin, which the plan puts right behind; it serves no
  * queue before.
@@ -215,6 +218,51 @@ static void do_step(struct vbmq_engine *e, size_t i)
 	vbmq_strbuf_done(&b);
 }
 
+/* Rule 7. What a thread has for itself is not given back to the host, nor its interrupts. */
+static void keep_off_held(const struct vbmq_engine *e, struct vbmq_step *s)
+{
+	struct vbmq_cpuset held, less;
+
+	if (!e->differs || s->interim)
+		return;
+	held = vbmq_track_held(e->actual, NULL);
+	if (s->op == VBMQ_STEP_BAN_IRQS) {
+		if (!vbmq_cpuset_is_empty(&s->cpus))
+			s->cpus = vbmq_cpuset_or(&s->cpus, &held);
+		return;
+	}
+	less = vbmq_cpuset_is_empty(&s->cpus) ? e->snapshot->host->online : s->cpus;
+	if (!vbmq_cpuset_intersects(&less, &held))
+		return;
+	less = vbmq_cpuset_andnot(&less, &held);
+	if (!vbmq_cpuset_is_empty(&less))
+		s->cpus = less;
+}
+
+static void do_part_step(struct vbmq_engine *e, size_t i)
+{
+	struct vbmq_step s = e->plan->steps[i];
+	struct vbmq_err err = VBMQ_ERR_INIT;
+	int r;
+
+	if (!e->a->parts) {
+		vbmq_engine_result(e, i, VBMQ_OUTCOME_SKIPPED, 0, "not tried: only vbmqd and vbmqctl --direct do that");
+		return;
+	}
+	keep_off_held(e, &s);
+	r = vbmq_run_part_step(e->actual, e->a->parts, &s, &err);
+	if (r < 0) {
+		e->report->host_failed = true;
+		vbmq_engine_result(e, i, VBMQ_OUTCOME_FAILED, r, err.text);
+		return;
+	}
+	vbmq_engine_result(e, i, VBMQ_OUTCOME_DONE, 0,
+			   vbmq_cpuset_equal(&s.cpus, &e->plan->steps[i].cpus)
+				   ? NULL
+				   : "not as far as planned: threads have not left places of their own");
+	e->reduced |= !vbmq_cpuset_equal(&s.cpus, &e->plan->steps[i].cpus);
+}
+
 static void carry_out(struct vbmq_engine *e)
 {
 	bool stop = false;
@@ -227,6 +275,8 @@ static void carry_out(struct vbmq_engine *e)
 			vbmq_engine_result(e, i, VBMQ_OUTCOME_SKIPPED, 0, "not tried: the apply was stopped before");
 		else if (e->a->dry_run)
 			vbmq_engine_result(e, i, VBMQ_OUTCOME_DRY_RUN, 0, NULL);
+		else if (vbmq_step_is_of_host(s))
+			do_part_step(e, i);
 		else if (e->status[s->domain] > VBMQ_ENGINE_GOOD)
 			vbmq_engine_result(e, i, VBMQ_OUTCOME_SKIPPED, 0, skip_cause(e->status[s->domain]));
 		else
@@ -246,7 +296,8 @@ static int check_plan(const struct vbmq_snapshot *s, const struct vbmq_plan *pla
 	for (size_t i = 0; fits && i < s->n_domains; i++)
 		fits = strcmp(plan->placement->domains[i].uuid, s->domains[i]->uuid) == 0;
 	for (size_t i = 0; fits && i < plan->n_steps; i++)
-		fits = plan->steps[i].domain < s->n_domains;
+		fits = vbmq_step_is_of_host(&plan->steps[i]) ? plan->steps[i].id < VBMQ_PARTS
+							     : plan->steps[i].domain < s->n_domains;
 	return fits ? 0 : vbmq_err_set(err, -EINVAL, "the plan was not made for this snapshot; make a new one");
 }
 

@@ -4,7 +4,8 @@
 /*
  * Carries out a plan: precheck, undo record to disk, step, read back, next. A failed step takes back that domain's
  * earlier steps (as far as that makes no overlap with what others have got meanwhile) and skips its later ones, and the
- * steps of other domains that need room it did not give; everybody else goes on. Blocking; single-threaded; no I/O of its
+ * steps of other domains that need room it did not give; everybody else goes on. A step of the host that fails keeps nobody
+ * from anything. Blocking; single-threaded; no I/O of its
  * own. Theory of operation: top of engine.c.
  */
 
@@ -16,6 +17,7 @@
 
 struct vbmq_apply {
 	const struct vbmq_actuator *actuator;
+	const struct vbmq_part_actuator *parts; /* NULL: steps of the host itself are skipped */
 	bool dry_run; /* nothing is executed or saved; outcomes are DRY_RUN */
 	/* Persists the undo record; called before the first touch and whenever it grew. A failure stops the apply before
 	 * anything was touched. NULL only in dry runs and tests. */

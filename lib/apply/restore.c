@@ -111,16 +111,37 @@ static void do_step(struct restore *r, size_t i)
 		set_done(r, i);
 }
 
+static void do_part_step(struct restore *r, size_t i)
+{
+	struct vbmq_err err = VBMQ_ERR_INIT;
+	int code;
+
+	if (r->a->dry_run) {
+		set(r, i, VBMQ_OUTCOME_DRY_RUN, 0, NULL);
+		return;
+	}
+	if (!r->a->parts) {
+		set(r, i, VBMQ_OUTCOME_SKIPPED, 0, "not tried: only vbmqd and vbmqctl --direct do that");
+		return;
+	}
+	code = vbmq_run_part_step(r->track, r->a->parts, &r->steps[i], &err);
+	r->report->host_failed |= code < 0;
+	set(r, i, code < 0 ? VBMQ_OUTCOME_FAILED : VBMQ_OUTCOME_DONE, code, code < 0 ? err.text : NULL);
+}
+
 static void play(struct restore *r)
 {
 	bool stop = false;
 
 	for (size_t i = 0; i < r->n_steps; i++) {
-		enum domain_status status = r->status[r->steps[i].domain];
+		bool of_host = vbmq_step_is_of_host(&r->steps[i]);
+		enum domain_status status = of_host ? GOOD : r->status[r->steps[i].domain];
 
 		stop = stop || (r->a->cancelled && r->a->cancelled(r->a->data));
 		if (stop)
 			set(r, i, VBMQ_OUTCOME_SKIPPED, 0, "not tried: the restore was stopped before");
+		else if (of_host)
+			do_part_step(r, i);
 		else if (status == GONE)
 			set(r, i, VBMQ_OUTCOME_SKIPPED, 0, "not tried: the domain is gone");
 		else if (status == SILENT)

@@ -33,6 +33,10 @@ void vbmq_run_thread_name(const struct vbmq_snapshot *snapshot, const struct vbm
 
 void vbmq_run_name(const struct vbmq_snapshot *snapshot, const struct vbmq_step *step, struct vbmq_strbuf *b)
 {
+	if (vbmq_step_is_of_host(step)) {
+		vbmq_strbuf_add(b, vbmq_part_words[step->id]);
+		return;
+	}
 	vbmq_strbuf_printf(b, "%s/", snapshot->domains[step->domain]->name);
 	if (step->op == VBMQ_STEP_MAP_QUEUES)
 		vbmq_strbuf_add(b, step->target);
@@ -64,6 +68,9 @@ static void compare(const struct vbmq_step *step, const struct vbmq_observed *is
 		    struct vbmq_strbuf *b)
 {
 	switch (step->op) {
+	case VBMQ_STEP_LIMIT_SLICE:
+	case VBMQ_STEP_BAN_IRQS:
+		return; /* vbmq_run_part_step() */
 	case VBMQ_STEP_PIN:
 		if (same_cpus(&step->cpus, &is->cpus, within))
 			return;
@@ -172,5 +179,32 @@ int vbmq_run_step(struct vbmq_track *track, const struct vbmq_actuator *a, const
 		learn_failure(track, step, r);
 	else
 		look(track, a, d, thread, step, within, r, err); /* it may have worked in part */
+	return r;
+}
+
+int vbmq_run_part_step(struct vbmq_track *track, const struct vbmq_part_actuator *a, const struct vbmq_step *step,
+		       struct vbmq_err *err)
+{
+	struct vbmq_cpuset is = VBMQ_CPUSET_EMPTY;
+	struct vbmq_err why = VBMQ_ERR_INIT;
+	struct vbmq_strbuf b = VBMQ_STRBUF_INIT;
+	int r = a->ops->execute(a->ctx, step, &why);
+
+	track->parts[step->id].known = false;
+	if (r < 0)
+		return say(track, step, r, why.text, err);
+	r = a->ops->observe(a->ctx, step, &is, &why);
+	if (r < 0)
+		return say(track, step, r, why.text, err);
+	track->parts[step->id].known = true;
+	track->parts[step->id].cpus = is;
+	if (vbmq_cpuset_equal(&is, &step->cpus))
+		return 0;
+	vbmq_strbuf_add(&b, "asked for CPUs ");
+	vbmq_run_cpus(&b, &step->cpus);
+	vbmq_strbuf_add(&b, ", reads back CPUs ");
+	vbmq_run_cpus(&b, &is);
+	r = say(track, step, -EIO, b.text, err);
+	vbmq_strbuf_done(&b);
 	return r;
 }

@@ -16,6 +16,10 @@ struct vbmq_strbuf;
 int vbmq_run_step(struct vbmq_track *track, const struct vbmq_actuator *actuator, const struct vbmq_step *step,
 		  const struct vbmq_cpuset *within, struct vbmq_err *err);
 
+/* The same for a step of the host. */
+int vbmq_run_part_step(struct vbmq_track *track, const struct vbmq_part_actuator *actuator,
+		       const struct vbmq_step *step, struct vbmq_err *err);
+
 /* "db1/iothread1", "db1/vda": what a step is about. */
 void vbmq_run_name(const struct vbmq_snapshot *snapshot, const struct vbmq_step *step, struct vbmq_strbuf *b);
 void vbmq_run_thread_name(const struct vbmq_snapshot *snapshot, const struct vbmq_track_thread *th,

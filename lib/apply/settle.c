@@ -61,6 +61,23 @@ static void drop_added(struct vbmq_undo *u, const struct vbmq_domain *d, uint32_
 	}
 }
 
+/* A part that is as found is not held any more: what the operator sets from now on is his. */
+static void settle_part(struct vbmq_undo *u, const struct vbmq_track *track, const struct vbmq_step *s)
+{
+	const struct vbmq_undo_entry *found = vbmq_undo_part(u, track->snapshot->host, s->id);
+	struct vbmq_undo_entry *e = found ? &u->entries[found - u->entries] : NULL;
+	const struct vbmq_cpuset *is = &track->parts[s->id].cpus;
+
+	if (!e || !track->parts[s->id].known)
+		return;
+	if (s->id < VBMQ_SLICES ? vbmq_cpuset_equal(is, &e->found) : vbmq_cpuset_is_empty(is)) {
+		vbmq_undo_drop(u, e);
+		return;
+	}
+	e->applied = *is;
+	e->settled = true;
+}
+
 void vbmq_settle(struct vbmq_undo *u, const struct vbmq_track *track, const struct vbmq_step *steps,
 		 const struct vbmq_step_result *results, size_t n_steps)
 {
@@ -69,6 +86,8 @@ void vbmq_settle(struct vbmq_undo *u, const struct vbmq_track *track, const stru
 			settle_pin(u, track, &steps[i]);
 		else if (steps[i].op == VBMQ_STEP_MAP_QUEUES)
 			settle_map(u, track, steps[i].domain, steps[i].target);
+		else if (vbmq_step_is_of_host(&steps[i]))
+			settle_part(u, track, &steps[i]);
 	}
 	for (size_t i = 0; i < n_steps; i++) {
 		const struct vbmq_step *s = &steps[i];
@@ -173,9 +192,28 @@ static void settle_entry(struct vbmq_undo *u, const struct vbmq_track *track, ui
 	e->settled = true;
 }
 
+/* Of a restore of all: units that needed no step are as found. */
+static void settle_parts(struct vbmq_undo *u, const struct vbmq_track *track, const struct vbmq_step *steps, size_t n)
+{
+	const struct vbmq_host *h = track->snapshot->host;
+
+	for (size_t i = 0; i < n; i++)
+		if (vbmq_step_is_of_host(&steps[i]))
+			settle_part(u, track, &steps[i]);
+	for (unsigned p = 0; p < VBMQ_SLICES; p++) {
+		const struct vbmq_undo_entry *e = vbmq_undo_part(u, h, p);
+
+		if (e && !track->parts[p].known && h->parts[p].state == VBMQ_PART_OK &&
+		    vbmq_cpuset_equal(&h->parts[p].cpus, &e->found))
+			vbmq_undo_drop(u, &u->entries[e - u->entries]);
+	}
+}
+
 void vbmq_settle_restored(struct vbmq_undo *u, const struct vbmq_track *track, const char *uuid,
 			  const struct vbmq_step *steps, const struct vbmq_step_result *results, size_t n_steps)
 {
+	if (!uuid)
+		settle_parts(u, track, steps, n_steps);
 	/* from the end: an emulator's own entry comes before, and may go only after, those of its odd tasks */
 	for (size_t i = u->n_entries; i-- > 0;) {
 		struct vbmq_undo_entry *e = &u->entries[i];
@@ -206,6 +244,8 @@ void vbmq_settle_restored(struct vbmq_undo *u, const struct vbmq_track *track, c
 			break;
 		case VBMQ_UNDO_MAP:
 			back = map_is_back(track, d, e);
+			break;
+		case VBMQ_UNDO_PART: /* settle_parts() */
 			break;
 		}
 		if (back && e->kind == VBMQ_UNDO_ADDED)

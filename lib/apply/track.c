@@ -224,10 +224,14 @@ static void learn_pin(struct vbmq_track_thread *th, const struct vbmq_step *step
 
 void vbmq_track_learn(struct vbmq_track *t, const struct vbmq_step *step, const struct vbmq_observed *o)
 {
-	struct vbmq_track_thread *th = vbmq_track_thread(t, step->domain, step->kind, step->id);
+	struct vbmq_track_thread *th =
+		vbmq_step_is_of_host(step) ? NULL : vbmq_track_thread(t, step->domain, step->kind, step->id);
 	struct vbmq_track_disk *disk;
 
 	switch (step->op) {
+	case VBMQ_STEP_LIMIT_SLICE:
+	case VBMQ_STEP_BAN_IRQS:
+		return; /* run.c: of no thread */
 	case VBMQ_STEP_PIN:
 		if (th)
 			learn_pin(th, step, o);

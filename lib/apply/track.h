@@ -44,6 +44,10 @@ struct vbmq_track {
 	size_t *first_thread; /* by domain: index of its first thread */
 	struct vbmq_track_disk *disks;
 	size_t n_disks;
+	struct {
+		bool known; /* read back after a step */
+		struct vbmq_cpuset cpus;
+	} parts[VBMQ_PARTS];
 };
 
 /* placement may be NULL (restore): then only undo knows who has a place of its own. Borrows all of them. */

@@ -23,6 +23,7 @@
 #include "capture/orphan.h"
 #include "host/blockdev.h"
 #include "host/guestmem.h"
+#include "host/parts.h"
 #include "host/process.h"
 #include "host/topology.h"
 #include "util/array.h"
@@ -212,8 +213,10 @@ static int complete(struct vbmq_virt *v, struct vbmq_domain *d, struct vbmq_err 
 
 	if (d->state != VBMQ_DOMAIN_SHUTOFF) {
 		r = find_process(d, err);
-		if (r == 0 && d->pid)
+		if (r == 0 && d->pid) {
+			d->in_part = vbmq_parts_of_process(NULL, d->pid);
 			r = take_tasks(d, err);
+		}
 		if (r == 0)
 			r = take_memory(v, d, err);
 	}
@@ -273,6 +276,7 @@ int vbmq_capture_again(struct vbmq_virt *v, const struct vbmq_domain *known, str
 
 	if (r == 0) {
 		d->pid = known->pid;
+		d->in_part = known->in_part;
 		r = take_tasks(d, NULL);
 	}
 	if (r < 0 || !same_threads(d, known))

@@ -151,7 +151,7 @@ static int on_section(void *user, const char *section, unsigned line, struct vbm
 	for (size_t i = 0; i < vbmq_conf_n_entries; i++)
 		if (strcmp(vbmq_conf_entries[i].key.section, section) == 0)
 			return 0;
-	return vbmq_err_set(err, -EINVAL, "section [%s] is not known, only [daemon] and [policy] are", section);
+	return vbmq_err_set(err, -EINVAL, "section [%s] is not known, only [daemon], [policy] and [host] are", section);
 }
 
 static const struct vbmq_conf_entry *find_key(const char *section, const char *name, struct vbmq_err *err)
@@ -163,7 +163,7 @@ static const struct vbmq_conf_entry *find_key(const char *section, const char *n
 			return &vbmq_conf_entries[i];
 	}
 	if (!*section)
-		vbmq_err_set(err, -EINVAL, "'%s' stands before any section ([daemon] or [policy])", name);
+		vbmq_err_set(err, -EINVAL, "'%s' stands before any section ([daemon], [policy] or [host])", name);
 	else
 		vbmq_err_set(err, -EINVAL, "there is no key '%s' in [%s]", name, section);
 	return NULL;

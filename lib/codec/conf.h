@@ -22,7 +22,7 @@ struct vbmq_conf {
 	uint64_t call_timeout_ms; /* call-timeout=10s, 1s..5min: one libvirt call on one domain */
 	uint64_t retry_max_ms; /* retry-max=5min, 1s..1h: longest back-off for a failed domain or connection */
 	uint32_t workers; /* workers=4, 1..64 */
-	/* [policy] */
+	/* [policy], [host] */
 	struct vbmq_policy policy;
 };
 
@@ -41,7 +41,7 @@ int vbmq_conf_format(const struct vbmq_conf *c, char **ret, struct vbmq_err *err
 /* --- the table of keys: parsing, formatting, the shipped file and the manual all come from it -------------------------- */
 
 struct vbmq_conf_key {
-	const char *section; /* "daemon" or "policy" */
+	const char *section; /* "daemon", "policy" or "host" */
 	const char *name;
 	const char *fallback; /* the default, as it would be written; "" : nothing */
 	const char *range; /* what may be written, for people: "auto | 1..256" */

@@ -87,6 +87,13 @@ const struct vbmq_conf_entry vbmq_conf_entries[] = {
 	{ { "policy", "poll-shrink", "1", "0..1000000000",
 	    "Divisor by which such polling shrinks; 1 never shrinks." },
 	  VBMQ_CONF_U32, AT(policy.poll_shrink), 0, VBMQ_POLL_FACTOR_LIMIT, NULL },
+
+	{ { "host", "slices", "yes", "yes | no",
+	    "Whether the host's own services are kept off dedicated cores: AllowedCPUs= of system.slice, user.slice and init.scope, until the next boot at most." },
+	  VBMQ_CONF_BOOL, AT(policy.limit_slices), 0, 0, NULL },
+	{ { "host", "irqbalance", "yes", "yes | no",
+	    "Whether a running irqbalance is told to keep interrupts off dedicated cores. A list of banned CPUs that was set otherwise is left alone." },
+	  VBMQ_CONF_BOOL, AT(policy.ban_irqs), 0, 0, NULL },
 };
 /* clang-format on */
 

@@ -81,6 +81,8 @@ json_t *vbmq_json_domain_new(struct vbmq_json_writer *w, const struct vbmq_domai
 	vbmq_json_put_int(w, o, "pid", d->pid);
 	vbmq_json_put_text(w, o, "state", vbmq_domain_state_words[d->state]);
 	vbmq_json_put_bool(w, o, "responsive", d->responsive);
+	if (d->in_part)
+		vbmq_json_put_text(w, o, "in_part", vbmq_part_words[d->in_part - 1]);
 	vbmq_json_put_int(w, o, "vcpus", d->n_vcpus);
 	if (d->has_cpuset)
 		vbmq_json_put_cpus(w, o, "cpuset", &d->cpuset);
@@ -204,6 +206,10 @@ void vbmq_json_domain(struct vbmq_json *v, struct vbmq_domain *ret)
 	ret->pid = (uint32_t)vbmq_json_opt_int(v, "pid", 0, INT32_MAX, 0);
 	ret->state = (enum vbmq_domain_state)vbmq_json_need_word(v, "state", vbmq_domain_state_words);
 	ret->responsive = vbmq_json_opt_bool(v, "responsive", true);
+	m = vbmq_json_opt(v, "in_part");
+	ret->in_part = (uint8_t)(vbmq_json_word(&m, vbmq_part_words, -1) + 1);
+	if (ret->in_part > VBMQ_SLICES)
+		vbmq_json_fail(&m, -EINVAL, "is no unit");
 	ret->n_vcpus = (uint32_t)vbmq_json_need_int(v, "vcpus", 1, VBMQ_VCPUS_MAX);
 	ret->has_cpuset = vbmq_json_opt_cpus(v, "cpuset", false, &ret->cpuset);
 	vbmq_json_opt_cpus(v, "memory_nodes", true, &ret->memory_nodes);

@@ -76,6 +76,41 @@ static json_t *distances_new(struct vbmq_json_writer *w, const struct vbmq_host 
 	return rows;
 }
 
+static json_t *parts_new(struct vbmq_json_writer *w, const struct vbmq_host *h)
+{
+	json_t *list = vbmq_json_new_array(w);
+
+	for (unsigned i = 0; i < VBMQ_PARTS; i++) {
+		const struct vbmq_part *part = &h->parts[i];
+		json_t *o;
+
+		if (part->state == VBMQ_PART_ABSENT)
+			continue;
+		o = vbmq_json_new_object(w);
+		vbmq_json_put_text(w, o, "part", vbmq_part_words[i]);
+		vbmq_json_put_text(w, o, "state", vbmq_part_state_words[part->state]);
+		vbmq_json_put_cpus(w, o, "cpus", &part->cpus);
+		if (part->pid) {
+			vbmq_json_put_int(w, o, "pid", part->pid);
+			vbmq_json_put_u64(w, o, "start", part->start);
+		}
+		if (part->held) {
+			vbmq_json_put_cpus(w, o, "found", &part->found);
+			vbmq_json_put_cpus(w, o, "applied", &part->applied);
+		}
+		vbmq_json_append(w, list, o);
+	}
+	return list;
+}
+
+static bool has_parts(const struct vbmq_host *h)
+{
+	for (unsigned i = 0; i < VBMQ_PARTS; i++)
+		if (h->parts[i].state != VBMQ_PART_ABSENT)
+			return true;
+	return false;
+}
+
 json_t *vbmq_json_host_new(struct vbmq_json_writer *w, const struct vbmq_host *h)
 {
 	json_t *o = vbmq_json_new_object(w);
@@ -84,6 +119,8 @@ json_t *vbmq_json_host_new(struct vbmq_json_writer *w, const struct vbmq_host *h
 	vbmq_json_put_cpus(w, o, "online", &h->online);
 	vbmq_json_put_cpus(w, o, "allowed", &h->allowed);
 	vbmq_json_put_cpus(w, o, "isolated", &h->isolated);
+	if (has_parts(h))
+		vbmq_json_put(w, o, "parts", parts_new(w, h));
 	vbmq_json_put(w, o, "cores", cores_new(w, h));
 	vbmq_json_put(w, o, "l3", l3s_new(w, h));
 	vbmq_json_put(w, o, "nodes", nodes_new(w, h));
@@ -186,6 +223,29 @@ static void read_distances(struct vbmq_json *host, struct vbmq_host *ret)
 	}
 }
 
+static void read_parts(struct vbmq_json *host, struct vbmq_host *ret)
+{
+	struct vbmq_json list = vbmq_json_opt(host, "parts");
+	size_t n = vbmq_json_array(&list, 0, VBMQ_PARTS);
+
+	for (size_t i = 0; i < n && host->reader->code == 0; i++) {
+		struct vbmq_json v = vbmq_json_item(&list, i);
+		int id = vbmq_json_need_word(&v, "part", vbmq_part_words);
+		struct vbmq_part *part = &ret->parts[id < 0 ? 0 : id];
+
+		if (part->state != VBMQ_PART_ABSENT)
+			vbmq_json_fail(&v, -EINVAL, "the part is there twice");
+		part->state = (enum vbmq_part_state)vbmq_json_need_word(&v, "state", vbmq_part_state_words);
+		vbmq_json_need_cpus(&v, "cpus", true, &part->cpus);
+		part->pid = (uint32_t)vbmq_json_opt_int(&v, "pid", 0, INT32_MAX, 0);
+		part->start = (uint64_t)vbmq_json_opt_int(&v, "start", 0, INT64_MAX, 0);
+		part->held = vbmq_json_opt_cpus(&v, "found", true, &part->found);
+		if (part->held)
+			vbmq_json_need_cpus(&v, "applied", true, &part->applied);
+		vbmq_json_end(&v);
+	}
+}
+
 void vbmq_json_host(struct vbmq_json *v, struct vbmq_host *ret)
 {
 	ret->name = vbmq_json_need_dup(v, "name", 1, HOST_NAME_LIMIT);
@@ -193,6 +253,7 @@ void vbmq_json_host(struct vbmq_json *v, struct vbmq_host *ret)
 	if (!vbmq_json_opt_cpus(v, "allowed", false, &ret->allowed))
 		ret->allowed = ret->online;
 	vbmq_json_opt_cpus(v, "isolated", true, &ret->isolated);
+	read_parts(v, ret);
 	read_nodes(v, ret);
 	read_l3s(v, ret);
 	read_cores(v, ret);

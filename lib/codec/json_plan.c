@@ -10,11 +10,20 @@
 static json_t *host_new(struct vbmq_json_writer *w, const struct vbmq_placement *p, const struct vbmq_host *host)
 {
 	struct vbmq_cpuset all = vbmq_cpuset_or(&p->shared, &p->dedicated);
-	json_t *o = vbmq_json_new_object(w);
+	json_t *o = vbmq_json_new_object(w), *parts = NULL;
 
 	vbmq_json_put_cpus(w, o, "cpus", host ? &host->usable : &all);
 	vbmq_json_put_cpus(w, o, "shared", &p->shared);
 	vbmq_json_put_cpus(w, o, "dedicated", &p->dedicated);
+	for (unsigned i = 0; i < VBMQ_PARTS; i++) {
+		if (!p->parts[i].planned)
+			continue;
+		if (!parts)
+			parts = vbmq_json_new_object(w);
+		vbmq_json_put_cpus(w, parts, vbmq_part_words[i], &p->parts[i].cpus);
+	}
+	if (parts)
+		vbmq_json_put(w, o, "parts", parts);
 	return o;
 }
 
@@ -107,7 +116,9 @@ int vbmq_plan_format_fleet(const struct vbmq_plan *plan, const struct vbmq_host 
 	for (size_t i = 0; i < plan->n_steps && w.code == 0; i++) {
 		const struct vbmq_step *s = &plan->steps[i];
 
-		vbmq_json_append(&w, steps, vbmq_json_step_new(&w, s, p->domains[s->domain].name));
+		vbmq_json_append(
+			&w, steps,
+			vbmq_json_step_new(&w, s, vbmq_step_is_of_host(s) ? NULL : p->domains[s->domain].name));
 	}
 	vbmq_json_put(&w, root, "steps", steps);
 	vbmq_json_put_diags(&w, root, "diagnostics", &p->diags);

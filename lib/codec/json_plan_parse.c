@@ -175,6 +175,16 @@ static void read_id(struct vbmq_json *root, struct vbmq_plan *plan)
 		memcpy(plan->id, text, VBMQ_PLAN_ID_LEN + 1);
 }
 
+static void read_parts(struct vbmq_json *host, struct vbmq_placement *p)
+{
+	struct vbmq_json parts = vbmq_json_opt(host, "parts");
+
+	for (unsigned i = 0; parts.value && i < VBMQ_PARTS && host->reader->code == 0; i++)
+		p->parts[i].planned = vbmq_json_opt_cpus(&parts, vbmq_part_words[i], true, &p->parts[i].cpus);
+	if (parts.value)
+		vbmq_json_end(&parts);
+}
+
 static void read_plan(struct vbmq_json *root, json_t *names, struct vbmq_plan *plan)
 {
 	struct vbmq_placement *p = plan->placement;
@@ -187,6 +197,7 @@ static void read_plan(struct vbmq_json *root, json_t *names, struct vbmq_plan *p
 	vbmq_json_need_cpus(&host, "cpus", false, &cpus);
 	vbmq_json_need_cpus(&host, "shared", false, &p->shared);
 	vbmq_json_need_cpus(&host, "dedicated", true, &p->dedicated);
+	read_parts(&host, p);
 	vbmq_json_end(&host);
 	read_domains(root, p, names);
 	read_steps(root, names, plan);

@@ -140,6 +140,10 @@ json_t *vbmq_json_policy_new(struct vbmq_json_writer *w, const struct vbmq_polic
 	vbmq_json_put_u64(w, o, "poll_max_ns", p->poll_max_ns);
 	vbmq_json_put_int(w, o, "poll_grow", p->poll_grow);
 	vbmq_json_put_int(w, o, "poll_shrink", p->poll_shrink);
+	if (!p->limit_slices) /* later than the others: said where it differs, so that older plan ids hold */
+		vbmq_json_put_bool(w, o, "limit_slices", false);
+	if (!p->ban_irqs)
+		vbmq_json_put_bool(w, o, "ban_irqs", false);
 	if (says_something(&p->override))
 		vbmq_json_put(w, o, "override", vbmq_json_wish_new(w, &p->override));
 	return o;
@@ -168,6 +172,8 @@ void vbmq_json_policy(struct vbmq_json *v, struct vbmq_policy *ret)
 		(uint64_t)vbmq_json_opt_int(v, "poll_max_ns", 0, VBMQ_POLL_MAX_NS_LIMIT, (int64_t)ret->poll_max_ns);
 	ret->poll_grow = (uint32_t)vbmq_json_opt_int(v, "poll_grow", 0, VBMQ_POLL_FACTOR_LIMIT, ret->poll_grow);
 	ret->poll_shrink = (uint32_t)vbmq_json_opt_int(v, "poll_shrink", 0, VBMQ_POLL_FACTOR_LIMIT, ret->poll_shrink);
+	ret->limit_slices = vbmq_json_opt_bool(v, "limit_slices", ret->limit_slices);
+	ret->ban_irqs = vbmq_json_opt_bool(v, "ban_irqs", ret->ban_irqs);
 	m = vbmq_json_opt(v, "override");
 	if (m.value) {
 		vbmq_json_wish(&m, &ret->override);

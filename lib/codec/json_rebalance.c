@@ -57,7 +57,10 @@ int vbmq_rebalance_format(const struct vbmq_rebalance *r, bool pretty, char **re
 	for (size_t i = 0; i < r->plan->n_steps && w.code == 0; i++) {
 		const struct vbmq_step *s = &r->plan->steps[i];
 
-		vbmq_json_append(&w, steps, vbmq_json_step_new(&w, s, r->plan->placement->domains[s->domain].name));
+		vbmq_json_append(
+			&w, steps,
+			vbmq_json_step_new(
+				&w, s, vbmq_step_is_of_host(s) ? NULL : r->plan->placement->domains[s->domain].name));
 	}
 	vbmq_json_put(&w, root, "steps", steps);
 	vbmq_json_put_bool(&w, root, "infeasible", r->plan->placement->infeasible);

@@ -37,7 +37,8 @@ static json_t *steps_new(struct vbmq_json_writer *w, const struct vbmq_report *r
 
 	for (size_t i = 0; i < n_steps && i < r->n_results && w->code == 0; i++) {
 		const struct vbmq_step_result *result = &r->results[i];
-		json_t *o = vbmq_json_step_new(w, &steps[i], domain_name(names, steps[i].domain));
+		json_t *o = vbmq_json_step_new(
+			w, &steps[i], vbmq_step_is_of_host(&steps[i]) ? NULL : domain_name(names, steps[i].domain));
 
 		vbmq_json_put_text(w, o, "outcome", vbmq_outcome_words[result->outcome]);
 		if (result->error != 0)
@@ -58,8 +59,13 @@ static json_t *checks_new(struct vbmq_json_writer *w, const struct vbmq_report *
 		json_t *o = vbmq_json_new_object(w);
 
 		vbmq_json_put_text(w, o, "check", vbmq_check_words[c->kind]);
-		vbmq_json_put_text(w, o, "domain", domain_name(names, c->domain));
-		if (c->is_disk) {
+		if (!c->is_part)
+			vbmq_json_put_text(w, o, "domain", domain_name(names, c->domain));
+		if (c->is_part) {
+			vbmq_json_put_text(w, o, "host", vbmq_part_words[c->id]);
+			vbmq_json_put_cpus(w, o, "want", &c->want);
+			vbmq_json_put_cpus(w, o, "is", &c->is);
+		} else if (c->is_disk) {
 			vbmq_json_put_text(w, o, "disk", c->target);
 		} else {
 			vbmq_json_put_text(w, o, "kind", vbmq_thread_kind_words[c->thread]);

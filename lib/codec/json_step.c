@@ -12,7 +12,8 @@ json_t *vbmq_json_step_new(struct vbmq_json_writer *w, const struct vbmq_step *s
 	json_t *o = vbmq_json_new_object(w), *map;
 
 	vbmq_json_put_text(w, o, "op", vbmq_step_word(s));
-	vbmq_json_put_text(w, o, "domain", domain);
+	if (domain)
+		vbmq_json_put_text(w, o, "domain", domain);
 	switch (s->op) {
 	case VBMQ_STEP_PIN:
 		if (s->kind != VBMQ_THREAD_EMULATOR)
@@ -38,6 +39,14 @@ json_t *vbmq_json_step_new(struct vbmq_json_writer *w, const struct vbmq_step *s
 	case VBMQ_STEP_DEL_IOTHREAD:
 		vbmq_json_put_int(w, o, "id", s->id);
 		break;
+	case VBMQ_STEP_LIMIT_SLICE:
+		vbmq_json_put_text(w, o, "unit", vbmq_part_words[s->id]);
+		vbmq_json_put_cpus(w, o, "cpus", &s->cpus);
+		vbmq_json_put_true(w, o, "interim", s->interim);
+		break;
+	case VBMQ_STEP_BAN_IRQS:
+		vbmq_json_put_cpus(w, o, "cpus", &s->cpus);
+		break;
 	}
 	return o;
 }
@@ -48,7 +57,7 @@ static void read_op(struct vbmq_json *v, struct vbmq_step *ret)
 	struct vbmq_json op = vbmq_json_need(v, "op");
 	const char *word = vbmq_json_text(&op, 0, SIZE_MAX);
 
-	for (int o = VBMQ_STEP_ADD_IOTHREAD; word && o <= VBMQ_STEP_DEL_IOTHREAD; o++) {
+	for (int o = VBMQ_STEP_ADD_IOTHREAD; word && o <= VBMQ_STEP_BAN_IRQS; o++) {
 		for (int kind = VBMQ_THREAD_VCPU; kind <= VBMQ_THREAD_EMULATOR; kind++) {
 			struct vbmq_step s = { .op = (enum vbmq_step_op)o, .kind = (enum vbmq_thread_kind)kind };
 
@@ -80,12 +89,35 @@ static void read_map(struct vbmq_json *v, struct vbmq_step *ret)
 	}
 }
 
+static void read_of_host(struct vbmq_json *v, struct vbmq_step *ret)
+{
+	struct vbmq_json m;
+	int id = VBMQ_PART_IRQBALANCE;
+
+	if (ret->op == VBMQ_STEP_LIMIT_SLICE) {
+		m = vbmq_json_need(v, "unit");
+		id = vbmq_json_word(&m, vbmq_part_words, 0);
+		if (id == VBMQ_PART_IRQBALANCE)
+			vbmq_json_fail(&m, -EINVAL, "is no unit");
+		ret->interim = vbmq_json_opt_bool(v, "interim", false);
+	}
+	ret->domain = VBMQ_STEP_OF_HOST;
+	ret->kind = VBMQ_THREAD_EMULATOR;
+	ret->id = (uint32_t)id;
+	vbmq_json_need_cpus(v, "cpus", true, &ret->cpus);
+	vbmq_json_end(v);
+}
+
 void vbmq_json_step(struct vbmq_json *v, const json_t *domains, struct vbmq_step *ret)
 {
 	struct vbmq_json m;
 	const char *name;
 
 	read_op(v, ret);
+	if (v->reader->code == 0 && vbmq_step_is_of_host(ret)) {
+		read_of_host(v, ret);
+		return;
+	}
 	m = vbmq_json_need(v, "domain");
 	name = vbmq_json_text(&m, 1, VBMQ_NAME_MAX);
 	if (name) {

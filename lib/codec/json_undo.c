@@ -32,17 +32,24 @@ static json_t *entry_new(struct vbmq_json_writer *w, const struct vbmq_undo_entr
 	json_t *o = vbmq_json_new_object(w);
 
 	vbmq_json_put_text(w, o, "kind", vbmq_undo_kind_words[e->kind]);
-	vbmq_json_put_text(w, o, "uuid", e->uuid);
-	vbmq_json_put_text(w, o, "name", e->name ? e->name : "");
+	if (e->kind == VBMQ_UNDO_PART) {
+		vbmq_json_put_text(w, o, "part", vbmq_part_words[e->id]);
+	} else {
+		vbmq_json_put_text(w, o, "uuid", e->uuid);
+		vbmq_json_put_text(w, o, "name", e->name ? e->name : "");
+	}
 	vbmq_json_put_int(w, o, "tid", e->tid);
 	vbmq_json_put_u64(w, o, "start", e->start);
 	if (e->kind == VBMQ_UNDO_AFFINITY)
 		vbmq_json_put_text(w, o, "thread", vbmq_thread_kind_words[e->thread]);
 	if (e->kind == VBMQ_UNDO_AFFINITY || e->kind == VBMQ_UNDO_POLLING || e->kind == VBMQ_UNDO_ADDED)
 		vbmq_json_put_int(w, o, "id", e->id);
-	if (e->kind == VBMQ_UNDO_AFFINITY || e->kind == VBMQ_UNDO_TASK)
+	if (e->kind == VBMQ_UNDO_AFFINITY || e->kind == VBMQ_UNDO_TASK || e->kind == VBMQ_UNDO_PART)
 		vbmq_json_put_cpus(w, o, "found", &e->found);
-	if (e->kind == VBMQ_UNDO_AFFINITY) {
+	if (e->kind == VBMQ_UNDO_PART) {
+		vbmq_json_put_cpus(w, o, "applied", &e->applied);
+		vbmq_json_put_bool(w, o, "settled", e->settled);
+	} else if (e->kind == VBMQ_UNDO_AFFINITY) {
 		if (e->had_pin)
 			vbmq_json_put_cpus(w, o, "pin", &e->pin);
 		vbmq_json_put_cpus(w, o, "applied", &e->applied);
@@ -108,7 +115,12 @@ static void read_maps(struct vbmq_json *v, struct vbmq_undo_entry *e)
 static void read_key(struct vbmq_json *v, struct vbmq_undo_entry *key)
 {
 	key->kind = (enum vbmq_undo_kind)vbmq_json_need_word(v, "kind", vbmq_undo_kind_words);
-	vbmq_json_need_uuid(v, "uuid", key->uuid);
+	if (key->kind == VBMQ_UNDO_PART) {
+		key->thread = VBMQ_THREAD_EMULATOR;
+		key->id = (uint32_t)vbmq_json_need_word(v, "part", vbmq_part_words);
+	} else {
+		vbmq_json_need_uuid(v, "uuid", key->uuid);
+	}
 	key->tid = (uint32_t)vbmq_json_need_int(v, "tid", 0, INT32_MAX);
 	if (key->kind == VBMQ_UNDO_AFFINITY)
 		key->thread = (enum vbmq_thread_kind)vbmq_json_need_word(v, "thread", vbmq_thread_kind_words);
@@ -122,11 +134,15 @@ static void read_found(struct vbmq_json *v, struct vbmq_undo_entry *e)
 {
 	struct vbmq_json polling;
 
-	e->name = vbmq_json_need_dup(v, "name", 0, VBMQ_NAME_MAX);
+	if (e->kind != VBMQ_UNDO_PART)
+		e->name = vbmq_json_need_dup(v, "name", 0, VBMQ_NAME_MAX);
 	e->start = (uint64_t)vbmq_json_need_int(v, "start", 0, INT64_MAX);
-	if (e->kind == VBMQ_UNDO_AFFINITY || e->kind == VBMQ_UNDO_TASK)
+	if (e->kind == VBMQ_UNDO_AFFINITY || e->kind == VBMQ_UNDO_TASK || e->kind == VBMQ_UNDO_PART)
 		vbmq_json_need_cpus(v, "found", true, &e->found);
-	if (e->kind == VBMQ_UNDO_AFFINITY) {
+	if (e->kind == VBMQ_UNDO_PART) {
+		vbmq_json_need_cpus(v, "applied", true, &e->applied);
+		e->settled = vbmq_json_need_bool(v, "settled");
+	} else if (e->kind == VBMQ_UNDO_AFFINITY) {
 		e->had_pin = vbmq_json_opt_cpus(v, "pin", false, &e->pin);
 		vbmq_json_need_cpus(v, "applied", true, &e->applied);
 		e->exclusive = vbmq_json_need_bool(v, "exclusive");

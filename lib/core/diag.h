@@ -46,6 +46,8 @@ struct vbmq_diags {
 #define VBMQ_DIAG_NO_IOEVENTFD "no-ioeventfd" /* warning: ioeventfd='off', so no I/O thread can serve the disk */
 #define VBMQ_DIAG_NO_DISKS "no-disks" /* info: managed, but no virtio disk to serve */
 #define VBMQ_DIAG_BAD_METADATA "bad-metadata" /* error: metadata refused; the domain is treated as not managed */
+#define VBMQ_DIAG_SLICES "slices-not-limited" /* warning: the host's own work cannot be kept off dedicated cores */
+#define VBMQ_DIAG_IRQBALANCE "irqbalance-foreign" /* warning: its ban list is not ours and leaves dedicated cores out */
 
 /* code must be one of the above; subject and text are copied. 0 or -ENOMEM. */
 int vbmq_diag_add(struct vbmq_diags *d, const char *code, enum vbmq_severity severity, const char *subject,

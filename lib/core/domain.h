@@ -89,6 +89,7 @@ struct vbmq_domain {
 	int32_t id; /* libvirt id of the running instance; -1 */
 	uint32_t pid; /* of QEMU; 0: not running */
 	enum vbmq_domain_state state;
+	uint8_t in_part; /* 0, or 1 + the part of the host (enum vbmq_part_id) in whose cgroup QEMU runs */
 	bool responsive; /* its monitor answered within the time limit; always true offline */
 	uint32_t n_vcpus; /* online now (current), at most VBMQ_VCPUS_MAX */
 	bool has_cpuset; /* <vcpu cpuset=> (or what numad advised): a leash for threads without a pin */

@@ -9,6 +9,9 @@
 #include "util/cleanup.h"
 #include "util/err.h"
 
+const char *const vbmq_part_words[] = { "system.slice", "user.slice", "init.scope", "irqbalance", NULL };
+const char *const vbmq_part_state_words[] = { "absent", "ok", "cgroup-v1", "no-cpuset", "foreign", "silent", NULL };
+
 struct vbmq_host *vbmq_host_new(void)
 {
 	return calloc(1, sizeof(struct vbmq_host));

@@ -42,6 +42,41 @@ struct vbmq_node {
 	uint64_t memory_kib; /* 0: none or not known */
 };
 
+/*
+ * The parts of the host's own work that can be kept off dedicated cores. Filled by lib/host on a live host only; then
+ * vbmq_undo_overlay() adds what the undo record knows.
+ */
+enum vbmq_part_id {
+	VBMQ_PART_SYSTEM, /* system.slice, user.slice, init.scope: AllowedCPUs= */
+	VBMQ_PART_USER,
+	VBMQ_PART_INIT,
+	VBMQ_PART_IRQBALANCE, /* its ban list */
+	VBMQ_PARTS,
+};
+#define VBMQ_SLICES ((unsigned)VBMQ_PART_IRQBALANCE) /* parts below this are units of systemd */
+
+enum vbmq_part_state {
+	VBMQ_PART_ABSENT, /* not there, or not looked at (a described host) */
+	VBMQ_PART_OK, /* can be set */
+	VBMQ_PART_CGROUP_V1, /* units: systemd limits CPUs on the unified hierarchy only */
+	VBMQ_PART_NO_CPUSET, /* units: the kernel's cpuset controller is not there */
+	VBMQ_PART_FOREIGN, /* irqbalance: the ban list is the operator's or another program's */
+	VBMQ_PART_SILENT, /* irqbalance: runs, but cannot be asked */
+};
+
+struct vbmq_part {
+	enum vbmq_part_state state;
+	struct vbmq_cpuset cpus; /* unit: what it is limited to, empty: nothing; irqbalance: what it bans */
+	uint32_t pid; /* irqbalance: the process and its start time; 0 otherwise */
+	uint64_t start;
+	bool held; /* we set it before: */
+	struct vbmq_cpuset found; /* what it was then */
+	struct vbmq_cpuset applied; /* what we set last */
+};
+
+extern const char *const vbmq_part_words[]; /* system.slice user.slice init.scope irqbalance */
+extern const char *const vbmq_part_state_words[]; /* absent ok cgroup-v1 no-cpuset foreign silent */
+
 struct vbmq_host {
 	char *name; /* host name or origin of the description; never NULL after finish */
 	struct vbmq_cpuset online;
@@ -54,6 +89,8 @@ struct vbmq_host {
 	struct vbmq_node *nodes;
 	size_t n_nodes;
 	uint32_t *distances; /* n_nodes x n_nodes, row: from; ACPI units, local 10; never NULL after finish */
+
+	struct vbmq_part parts[VBMQ_PARTS];
 
 	/* made by vbmq_host_finish() */
 	struct vbmq_cpuset usable; /* online and allowed */

@@ -72,11 +72,17 @@ struct vbmq_place_domain {
 	struct vbmq_diags diags;
 };
 
+struct vbmq_place_part {
+	bool planned; /* ours to set, or to put back */
+	struct vbmq_cpuset cpus; /* as in struct vbmq_part; empty: unit not limited, irqbalance's ban handed back */
+};
+
 struct vbmq_placement {
 	struct vbmq_cpuset shared; /* usable CPUs that are on no dedicated core; never empty */
 	struct vbmq_cpuset dedicated; /* all CPUs of dedicated cores, idle siblings included */
 	struct vbmq_place_domain *domains; /* in the order of the snapshot */
 	size_t n_domains;
+	struct vbmq_place_part parts[VBMQ_PARTS]; /* the host's own work */
 	struct vbmq_diags diags; /* about the host */
 	bool infeasible; /* some diagnostic is an error */
 };

@@ -8,6 +8,7 @@
 
 #include "core/affinity.h"
 #include "core/diff.h"
+#include "core/parts.h"
 #include "core/planner.h"
 #include "util/cleanup.h"
 #include "util/err.h"
@@ -29,9 +30,13 @@ int vbmq_plan_make(const struct vbmq_snapshot *snapshot, const struct vbmq_polic
 	if (r < 0)
 		return r;
 	vbmq_affinity_fill(snapshot->host, p->placement);
+	if (vbmq_parts_place(snapshot, policy, p->placement) < 0)
+		return vbmq_err_oom(err);
 	r = vbmq_diff(snapshot, p->placement, &p->steps, &p->n_steps, err);
 	if (r < 0)
 		return r;
+	if (vbmq_parts_add_steps(snapshot, p->placement, &p->steps, &p->n_steps) < 0)
+		return vbmq_err_oom(err);
 	*ret = VBMQ_STEAL(p);
 	return 0;
 }
@@ -65,6 +70,10 @@ const char *vbmq_step_word(const struct vbmq_step *s)
 		return "map-queues";
 	case VBMQ_STEP_DEL_IOTHREAD:
 		return "del-iothread";
+	case VBMQ_STEP_LIMIT_SLICE:
+		return "limit-slice";
+	case VBMQ_STEP_BAN_IRQS:
+		return "ban-irqs";
 	}
 	return "unknown";
 }

@@ -19,11 +19,15 @@ enum vbmq_step_op {
 	VBMQ_STEP_SET_POLLING, /* id, polling */
 	VBMQ_STEP_MAP_QUEUES, /* target, map */
 	VBMQ_STEP_DEL_IOTHREAD, /* id */
+	VBMQ_STEP_LIMIT_SLICE, /* of the host: id is the part, cpus its limit (empty: none); interim */
+	VBMQ_STEP_BAN_IRQS, /* of the host: id is VBMQ_PART_IRQBALANCE, cpus what it bans (empty: as it would by itself) */
 };
+
+#define VBMQ_STEP_OF_HOST UINT32_MAX /* domain of the steps that concern none */
 
 struct vbmq_step {
 	enum vbmq_step_op op;
-	uint32_t domain; /* index in placement->domains (= index in snapshot->domains) */
+	uint32_t domain; /* index in placement->domains (= index in snapshot->domains), or VBMQ_STEP_OF_HOST */
 	enum vbmq_thread_kind kind; /* PIN */
 	uint32_t id;
 	uint32_t tid; /* PIN of the emulator, restore only: just this one of its threads; 0: all of them */
@@ -49,5 +53,10 @@ int vbmq_plan_make(const struct vbmq_snapshot *snapshot, const struct vbmq_polic
 		   struct vbmq_plan **ret, struct vbmq_err *err);
 struct vbmq_plan *vbmq_plan_free(struct vbmq_plan *p);
 
-/* The document's word of a step: add-iothread, pin-vcpu, pin-iothread, pin-emulator, set-polling, map-queues, del-iothread */
+static inline bool vbmq_step_is_of_host(const struct vbmq_step *s)
+{
+	return s->op == VBMQ_STEP_LIMIT_SLICE || s->op == VBMQ_STEP_BAN_IRQS;
+}
+
+/* The document's word of a step: limit-slice, ban-irqs, add-iothread, pin-vcpu, pin-iothread, pin-emulator, set-polling, map-queues, del-iothread */
 const char *vbmq_step_word(const struct vbmq_step *s);

@@ -69,6 +69,8 @@ void vbmq_policy_init(struct vbmq_policy *p)
 {
 	*p = (struct vbmq_policy){
 		.hold_others = true,
+		.limit_slices = true,
+		.ban_irqs = true,
 		.defaults = VBMQ_WISH_INIT,
 		.auto_max = 4,
 		.drift = VBMQ_DRIFT_REPAIR,

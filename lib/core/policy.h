@@ -109,6 +109,8 @@ struct vbmq_policy {
 	uint64_t poll_max_ns; /* long polling for stock QEMU: field values 500000..1000000; default 1000000 */
 	uint32_t poll_grow; /* default 1000 */
 	uint32_t poll_shrink; /* default 1 */
+	bool limit_slices; /* [host] slices: keep the host's own services off dedicated cores; default true */
+	bool ban_irqs; /* [host] irqbalance: have it keep interrupts off dedicated cores; default true */
 	struct vbmq_wish override; /* command line layer, applied to every domain after its metadata */
 };
 

@@ -40,6 +40,7 @@ struct vbmq_check {
 	enum vbmq_thread_kind thread; /* with is_disk false */
 	uint32_t id;
 	bool is_disk;
+	bool is_part; /* of the host: id is the part, domain means nothing */
 	char target[VBMQ_TARGET_MAX + 1];
 	struct vbmq_cpuset want, is; /* for OK, DRIFT, OVERLAP */
 	char *text; /* NULL for OK */
@@ -52,6 +53,7 @@ struct vbmq_report {
 	size_t n_results;
 	struct vbmq_check *checks; /* none before verify */
 	size_t n_checks;
+	bool host_failed; /* a step of the host itself FAILED */
 	size_t n_domains_failed; /* domains with a FAILED step */
 	size_t n_bad_checks; /* checks that are not OK */
 	char **unread; /* names of domains that verify could not look at; owned */

@@ -24,6 +24,7 @@ enum vbmq_undo_kind {
 	VBMQ_UNDO_POLLING, /* id, polling */
 	VBMQ_UNDO_ADDED, /* I/O thread we added: id */
 	VBMQ_UNDO_MAP, /* target, map found */
+	VBMQ_UNDO_PART, /* of the host itself, uuid "": id is the part, found/applied as in struct vbmq_part */
 };
 
 struct vbmq_undo_entry {
@@ -34,12 +35,12 @@ struct vbmq_undo_entry {
 	uint32_t id;
 	uint32_t tid; /* of the instance, see above; all kinds */
 	uint64_t start;
-	struct vbmq_cpuset found; /* AFFINITY, TASK: affinity before the first touch */
+	struct vbmq_cpuset found; /* AFFINITY, TASK, PART: as it was before the first touch */
 	bool had_pin; /* AFFINITY: the owner's pin in the live XML before the first touch */
 	struct vbmq_cpuset pin;
-	struct vbmq_cpuset applied; /* AFFINITY: what we set last */
+	struct vbmq_cpuset applied; /* AFFINITY, PART: what we set last */
 	bool exclusive; /* AFFINITY: applied is a place of its own, nobody else may be there */
-	bool settled; /* AFFINITY, MAP: false while an apply is under way: then (after a crash) the thing may stand
+	bool settled; /* AFFINITY, MAP, PART: false while an apply is under way: then (after a crash) the thing may stand
 	                                * anywhere between found and applied without anybody but us having moved it */
 	struct vbmq_polling polling; /* POLLING: found */
 	char target[VBMQ_TARGET_MAX + 1];
@@ -90,6 +91,9 @@ const struct vbmq_undo_entry *vbmq_undo_affinity(const struct vbmq_undo *u, cons
 /* The current MAP entry of a disk, or NULL. */
 const struct vbmq_undo_entry *vbmq_undo_map(const struct vbmq_undo *u, const struct vbmq_domain *d, const char *target);
 
+/* The entry of a part of the host as it is now (irqbalance: that very process), or NULL. */
+const struct vbmq_undo_entry *vbmq_undo_part(const struct vbmq_undo *u, const struct vbmq_host *h, unsigned part);
+
 /* Removes one entry (a pointer into u->entries). */
 void vbmq_undo_drop(struct vbmq_undo *u, struct vbmq_undo_entry *entry);
 
@@ -100,11 +104,11 @@ void vbmq_undo_overlay(const struct vbmq_undo *u, struct vbmq_snapshot *snapshot
 
 /*
  * The steps that put everything (or one domain, uuid not NULL) back as found: queue maps, polling, threads that leave a
- * place of their own, all other threads, odd tasks, added threads deleted. What already is as found gets no step. With
- * uuid, what was found is cut by the places that threads of other domains have for themselves now; a step whose cpus are
+ * place of their own, all other threads, odd tasks, added threads deleted, the host's own parts. What already is as found
+ * gets no step. With uuid the host's parts stay as they are, and what was found is cut by the places that threads of other domains have for themselves now; a step whose cpus are
  * fewer than the entry's found says so by that, and nothing left means no step. *ret_steps: vbmq_steps_free().
  */
 int vbmq_undo_steps(const struct vbmq_undo *u, const struct vbmq_snapshot *snapshot, const char *uuid,
 		    struct vbmq_step **ret_steps, size_t *ret_n, struct vbmq_err *err);
 
-extern const char *const vbmq_undo_kind_words[]; /* affinity task polling added map */
+extern const char *const vbmq_undo_kind_words[]; /* affinity task polling added map part */

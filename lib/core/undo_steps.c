@@ -4,7 +4,7 @@
  * From the undo record to steps. Only what differs from what was found gets one, in phases over all domains:
  *   1. queue maps (queues leave the threads that will be deleted), 2. polling (nobody spins once cores are shared again),
  *   3. threads that have a place of their own leave it, 4. all other threads, 5. single tasks of emulators, whose process
- *   step 4 has just set to the union, 6. I/O threads that we added are deleted.
+ *   step 4 has just set to the union, 6. I/O threads that we added are deleted, 7. (of all only) the host's own work.
  * When everything is put back, nobody keeps an exclusive place, and what was found needs no cutting: overlaps that stand
  * afterwards stood before we came. When one domain is put back, the others keep their promise: what was found is cut by
  * every place that a thread of another domain has for itself, that is, where its entry says exclusive and it stands where
@@ -195,6 +195,8 @@ static enum phase phase_of(const struct vbmq_undo_entry *e)
 		return PHASE_DELETE;
 	case VBMQ_UNDO_MAP:
 		return PHASE_MAP;
+	case VBMQ_UNDO_PART:
+		return N_PHASES; /* add_parts() */
 	}
 	return N_PHASES;
 }
@@ -212,6 +214,29 @@ static int add_entry(struct make *m, uint32_t domain, const struct vbmq_undo_ent
 		return add_delete(m, domain, e);
 	case VBMQ_UNDO_MAP:
 		return add_map(m, domain, e);
+	case VBMQ_UNDO_PART:
+		return 0;
+	}
+	return 0;
+}
+
+/* The host's own work comes back last, when all threads have left. irqbalance finds its own ban list again by itself. */
+static int add_parts(struct make *m)
+{
+	for (unsigned i = 0; i < VBMQ_PARTS; i++) {
+		const struct vbmq_undo_entry *e = vbmq_undo_part(m->undo, m->snapshot->host, i);
+		const struct vbmq_part *is = &m->snapshot->host->parts[i];
+		struct vbmq_step *step;
+
+		if (!e || is->state != VBMQ_PART_OK || (i < VBMQ_SLICES && vbmq_cpuset_equal(&is->cpus, &e->found)))
+			continue;
+		step = add_step(m, i < VBMQ_SLICES ? VBMQ_STEP_LIMIT_SLICE : VBMQ_STEP_BAN_IRQS, VBMQ_STEP_OF_HOST);
+		if (!step)
+			return -ENOMEM;
+		step->kind = VBMQ_THREAD_EMULATOR;
+		step->id = i;
+		if (i < VBMQ_SLICES)
+			step->cpus = e->found;
 	}
 	return 0;
 }
@@ -249,6 +274,10 @@ int vbmq_undo_steps(const struct vbmq_undo *u, const struct vbmq_snapshot *snaps
 				return vbmq_err_oom(err);
 			}
 		}
+	}
+	if (!uuid && add_parts(&m) < 0) {
+		vbmq_steps_free(m.steps, m.n);
+		return vbmq_err_oom(err);
 	}
 	*ret_steps = m.steps;
 	*ret_n = m.n;

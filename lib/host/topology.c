@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/parts.h"
 #include "host/sysroot.h"
 #include "host/topology_map.h"
 #include "host/topology_trial.h"
@@ -126,6 +127,7 @@ static void live_details(const char *sysroot, struct vbmq_host *h)
 	if (read_cpulist(sysroot, "/sys/devices/system/cpu/isolated", &cpus))
 		h->isolated = vbmq_cpuset_and(&cpus, &h->online);
 	restrict_to_cgroups(sysroot, h);
+	vbmq_parts_read(sysroot, h->parts);
 }
 
 static void leave_out_components(hwloc_topology_t t)

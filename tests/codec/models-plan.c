@@ -99,6 +99,11 @@ static void add_steps(struct vbmq_plan *p)
 	s->map[0] = 2;
 	s->map[1] = 1;
 	add_step(p, VBMQ_STEP_DEL_IOTHREAD, VBMQ_THREAD_IOTHREAD, 3, "");
+	s = add_step(p, VBMQ_STEP_LIMIT_SLICE, VBMQ_THREAD_EMULATOR, VBMQ_PART_USER, "0-1");
+	s->domain = VBMQ_STEP_OF_HOST;
+	s->interim = true;
+	add_step(p, VBMQ_STEP_LIMIT_SLICE, VBMQ_THREAD_EMULATOR, VBMQ_PART_SYSTEM, "")->domain = VBMQ_STEP_OF_HOST;
+	add_step(p, VBMQ_STEP_BAN_IRQS, VBMQ_THREAD_EMULATOR, VBMQ_PART_IRQBALANCE, "6")->domain = VBMQ_STEP_OF_HOST;
 }
 
 struct vbmq_plan *model_plan(void)
@@ -113,6 +118,8 @@ struct vbmq_plan *model_plan(void)
 	p->placement->shared = model_cpus("0-1,4-5");
 	p->placement->dedicated = model_cpus("2-3,6");
 	p->placement->infeasible = true;
+	p->placement->parts[VBMQ_PART_SYSTEM].planned = true;
+	p->placement->parts[VBMQ_PART_IRQBALANCE] = (struct vbmq_place_part){ true, model_cpus("6") };
 	for (int i = 0; i < 2; i++) {
 		d = vbmq_array_add(p->placement->domains, p->placement->n_domains, 10);
 		model_must(d, "no memory");
@@ -161,6 +168,15 @@ struct vbmq_report *model_report(const struct vbmq_plan *plan)
 			c->text = model_copy("why");
 			r->n_bad_checks++;
 		}
+	}
+	for (unsigned part = VBMQ_PART_INIT; part <= VBMQ_PART_IRQBALANCE; part++) {
+		struct vbmq_check *c = vbmq_array_add(r->checks, r->n_checks, 100);
+
+		model_must(c, "no memory");
+		c->is_part = true;
+		c->id = part;
+		c->want = c->is = model_cpus("0");
+		c->kind = part == VBMQ_PART_INIT ? VBMQ_CHECK_OK : VBMQ_CHECK_DRIFT;
 	}
 	r->n_domains_failed = 1;
 	model_must(vbmq_report_unread(r, "böse\n") == 0, "no memory");

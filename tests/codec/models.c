@@ -198,7 +198,15 @@ struct vbmq_snapshot *model_snapshot(void)
 	s->policy->poll_max_ns = 500000;
 	s->policy->poll_grow = 7;
 	s->policy->poll_shrink = 9;
+	s->policy->limit_slices = s->policy->ban_irqs = false;
 	s->policy->override.enabled = VBMQ_NO;
+	s->host->parts[VBMQ_PART_SYSTEM] = (struct vbmq_part){ .state = VBMQ_PART_OK, .held = true };
+	s->host->parts[VBMQ_PART_SYSTEM].cpus = s->host->parts[VBMQ_PART_SYSTEM].applied = model_cpus("0-1");
+	s->host->parts[VBMQ_PART_INIT].state = VBMQ_PART_NO_CPUSET;
+	s->host->parts[VBMQ_PART_IRQBALANCE] =
+		(struct vbmq_part){ .state = VBMQ_PART_FOREIGN, .pid = 812, .start = 4711 };
+	s->host->parts[VBMQ_PART_IRQBALANCE].cpus = model_cpus("3");
+	d->in_part = 1 + VBMQ_PART_USER;
 	model_must(vbmq_host_finish(s->host, &err) == 0, err.text);
 	model_must(vbmq_snapshot_finish(s, &err) == 0, err.text);
 	return s;
@@ -211,15 +219,24 @@ struct vbmq_undo *model_undo(void)
 	struct vbmq_undo *u = vbmq_undo_new();
 
 	model_must(u, "no memory");
-	for (int kind = VBMQ_UNDO_AFFINITY; kind <= VBMQ_UNDO_MAP; kind++) {
+	for (int kind = VBMQ_UNDO_AFFINITY; kind <= VBMQ_UNDO_PART; kind++) {
 		bool is_new = false;
 		struct vbmq_undo_entry *e;
 
-		e = vbmq_undo_entry(u, (enum vbmq_undo_kind)kind, kind % 2 ? MODEL_UUID_1 : MODEL_UUID_2,
-				    VBMQ_THREAD_IOTHREAD, 3, 4000, "vda", &is_new);
+		e = vbmq_undo_entry(u, (enum vbmq_undo_kind)kind,
+				    kind == VBMQ_UNDO_PART ? ""
+				    : kind % 2		   ? MODEL_UUID_1
+							   : MODEL_UUID_2,
+				    kind == VBMQ_UNDO_PART ? VBMQ_THREAD_EMULATOR : VBMQ_THREAD_IOTHREAD, 3, 4000,
+				    "vda", &is_new);
 		model_must(e && is_new, "undo entry");
-		e->name = model_copy("dö1");
+		e->name = kind == VBMQ_UNDO_PART ? NULL : model_copy("dö1");
 		e->start = 987654321;
+		if (kind == VBMQ_UNDO_PART) {
+			e->found = model_cpus("7");
+			e->applied = model_cpus("2-3,7");
+			e->settled = true;
+		}
 		if (kind == VBMQ_UNDO_AFFINITY || kind == VBMQ_UNDO_TASK)
 			e->found = model_cpus("0-7");
 		if (kind == VBMQ_UNDO_AFFINITY) {

@@ -91,7 +91,7 @@ static const char everything[] =
 	"retry-max=1h\nworkers=64\n\n[policy]\ndefault=manage\nhold-others=no\niothreads=256\n"
 	"exclusive=cpu\npoll=off\nvcpus=dedicated\npriority=-1000\nauto-max=1\nshared-min-cores=2\n"
 	"reserved-cpus=0-3,8\ndedicated-cpus=9-4095\ndrift=respect\nmove-gain=0\npoll-max-ns=500000\npoll-grow=2\n"
-	"poll-shrink=0\n";
+	"poll-shrink=0\n\n[host]\nslices=no\nirqbalance=no\n";
 
 static void test_round_trip(void **state)
 {
@@ -123,6 +123,8 @@ static void test_round_trip(void **state)
 	assert_int_equal(c.policy.move_gain, 0);
 	assert_int_equal(c.policy.poll_grow, 2);
 	assert_int_equal(c.policy.poll_shrink, 0);
+	assert_false(c.policy.limit_slices);
+	assert_false(c.policy.ban_irqs);
 	vbmq_conf_done(&c);
 	assert_null(c.uri);
 	assert_int_equal(c.workers, 4);

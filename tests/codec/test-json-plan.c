@@ -46,7 +46,8 @@ static void test_design(void **state)
 {
 	static const char start[] =
 		"{\"schema\":\"vbmq-plan/1\",\"plan_id\":\"0123456789abcdef0123456789abcdef\","
-		"\"host\":{\"cpus\":\"0-7\",\"shared\":\"0-1,4-5\",\"dedicated\":\"2-3,6\"},"
+		"\"host\":{\"cpus\":\"0-7\",\"shared\":\"0-1,4-5\",\"dedicated\":\"2-3,6\","
+		"\"parts\":{\"system.slice\":\"\",\"irqbalance\":\"6\"}},"
 		"\"domains\":[{\"name\":\"db1\",\"uuid\":\"00000000-0000-4000-8000-000000000001\","
 		"\"capability\":\"live-map\",\"managed\":true,\"priority\":-10,"
 		"\"threads\":[{\"kind\":\"vcpu\",\"id\":0,\"cpus\":\"0-1,4-5\",\"planned\":true},"
@@ -67,7 +68,10 @@ static void test_design(void **state)
 		"{\"op\":\"set-polling\",\"domain\":\"db1\",\"id\":1,"
 		"\"polling\":{\"max_ns\":1000000,\"grow\":1000,\"shrink\":1,\"mode\":\"dedicated\"}},"
 		"{\"op\":\"map-queues\",\"domain\":\"db1\",\"disk\":\"vda\",\"queues\":[2,1]},"
-		"{\"op\":\"del-iothread\",\"domain\":\"db1\",\"id\":3}],"
+		"{\"op\":\"del-iothread\",\"domain\":\"db1\",\"id\":3},"
+		"{\"op\":\"limit-slice\",\"unit\":\"user.slice\",\"cpus\":\"0-1\",\"interim\":true},"
+		"{\"op\":\"limit-slice\",\"unit\":\"system.slice\",\"cpus\":\"\"},"
+		"{\"op\":\"ban-irqs\",\"cpus\":\"6\"}],"
 		"\"diagnostics\":[{\"code\":\"pin-conflict\",\"severity\":\"info\",\"subject\":\"host\","
 		"\"text\":\"Meets.\"}],\"infeasible\":true}";
 	struct vbmq_snapshot *s = model_snapshot();
@@ -241,8 +245,9 @@ static void test_report(void **state)
 				     "\"want\":\"2\",\"is\":\"2-3\"},{\"check\":\"drift\",\"domain\":\"db1\","
 				     "\"kind\":\"iothread\",\"id\":1,"));
 	assert_non_null(strstr(text, "{\"check\":\"map\",\"domain\":\"db1\",\"disk\":\"vda\",\"text\":\"why\"}"));
-	assert_non_null(strstr(text, "\"counts\":{\"steps\":7,\"pending\":1,\"done\":1,\"dry_run\":1,\"failed\":1,"
-				     "\"skipped\":1,\"undone\":1,\"undo_failed\":1,\"domains_failed\":1,\"checks\":6,"
+	assert_non_null(strstr(text, "{\"check\":\"ok\",\"host\":\"init.scope\",\"want\":\"0\",\"is\":\"0\"}"));
+	assert_non_null(strstr(text, "\"counts\":{\"steps\":10,\"pending\":2,\"done\":2,\"dry_run\":2,\"failed\":1,"
+				     "\"skipped\":1,\"undone\":1,\"undo_failed\":1,\"domains_failed\":1,\"checks\":8,"
 				     "\"bad_checks\":5}}"));
 	for (size_t i = 0; i < r->n_results; i++)
 		r->results[i].outcome = VBMQ_OUTCOME_DONE;

@@ -46,12 +46,12 @@ static void test_round_trip(void **state)
 
 	attack_round_trip(parse, text);
 	assert_int_equal(vbmq_undo_parse("doc", text, strlen(text), &b, NULL), 0);
-	assert_int_equal(a->n_entries, 5);
-	assert_int_equal(b->n_entries, 5);
-	for (size_t i = 0; i < 5; i++) {
+	assert_int_equal(a->n_entries, 6);
+	assert_int_equal(b->n_entries, 6);
+	for (size_t i = 0; i < 6; i++) {
 		struct vbmq_undo_entry x = a->entries[i], y = b->entries[i];
 
-		assert_string_equal(x.name, y.name);
+		assert_string_equal(x.name ? x.name : "", y.name ? y.name : "");
 		assert_int_equal(x.n_map, y.n_map);
 		if (x.n_map > 0)
 			assert_memory_equal(x.map, y.map, x.n_map * sizeof(*x.map));
@@ -116,20 +116,22 @@ static void test_errors(void **state)
 {
 	static const struct attack_case cases[] = {
 		{ "vbmq-undo/1", "vbmq-undo/3", "doc: schema: \"vbmq-undo/3\" where \"vbmq-undo/1\" is expected" },
-		{ "\"kind\": \"added\"", "\"kind\": \"gone\"", "entries[1].kind: \"gone\" is none of: affinity, task" },
+		{ "\"kind\": \"added\"", "\"kind\": \"gone\"", "entries[2].kind: \"gone\" is none of: affinity, task" },
 		{ "\"kind\": \"added\"", "\"kind\": \"polling\"", NULL },
-		{ "\"kind\": \"added\"", "\"kind\": \"map\"", "entries[1]: key \"target\" is missing" },
-		{ "\"kind\": \"task\"", "\"kind\": \"added\"", "entries[0]: key \"id\" is missing" },
-		{ "\"settled\": true,", "", "entries[2]: key \"settled\" is missing" },
-		{ "\"settled\": true", "\"settled\": 1", "entries[2].settled: is an integer, not a boolean" },
-		{ "\"thread\": \"iothread\"", "\"thread\": \"cpu\"", "entries[2].thread: \"cpu\" is none of" },
-		{ "\"pin\": \"1-2\"", "\"pin\": \"2-1\"", "entries[2].pin: " },
+		{ "\"kind\": \"added\"", "\"kind\": \"map\"", "entries[2]: key \"target\" is missing" },
+		{ "\"kind\": \"task\"", "\"kind\": \"added\"", "entries[1]: key \"id\" is missing" },
+		{ "\"settled\": true,", "", "entries[0]: key \"settled\" is missing" },
+		{ "\"settled\": true", "\"settled\": 1", "entries[0].settled: is an integer, not a boolean" },
+		{ "\"thread\": \"iothread\"", "\"thread\": \"cpu\"", "entries[3].thread: \"cpu\" is none of" },
+		{ "\"pin\": \"1-2\"", "\"pin\": \"2-1\"", "entries[3].pin: " },
 		{ "\"pin\": \"1-2\",", "", NULL },
 		{ "\"start\": 987654321", "\"start\": 0.5", "entries[0].start: is a number with a fraction" },
-		{ "\"map\": [", "\"map\": [-1,", "entries[4].map[0]: -1 is outside 0..4294967295" },
-		{ "\"map\": [", "\"map\": [1,", "entries[4].applied: has not as many queues as \"map\"" },
-		{ "\"applied\": [", "\"applied\": [[],", "entries[4].applied: has not as many queues as \"map\"" },
-		{ "\"target\": \"vda\"", "\"target\": 1", "entries[4].target: is an integer, not a string" },
+		{ "\"map\": [", "\"map\": [-1,", "entries[5].map[0]: -1 is outside 0..4294967295" },
+		{ "\"map\": [", "\"map\": [1,", "entries[5].applied: has not as many queues as \"map\"" },
+		{ "\"applied\": [", "\"applied\": [[],", "entries[5].applied: has not as many queues as \"map\"" },
+		{ "\"part\": \"irqbalance\"", "\"part\": \"cron\"", "entries[0].part: \"cron\" is none of" },
+		{ "\"part\": \"irqbalance\"", "\"uuid\": \"irqbalance\"", "entries[0]: key \"part\" is missing" },
+		{ "\"target\": \"vda\"", "\"target\": 1", "entries[5].target: is an integer, not a string" },
 	};
 	_cleanup_free_ char *text = model_text();
 

@@ -109,6 +109,9 @@ void sim_step(struct vbmq_snapshot *s, const struct vbmq_step *step)
 	case VBMQ_STEP_DEL_IOTHREAD:
 		del(d, step);
 		break;
+	case VBMQ_STEP_LIMIT_SLICE:
+	case VBMQ_STEP_BAN_IRQS:
+		break; /* these hosts are described ones */
 	}
 }
 

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * SetUnitProperties with runtime=true: systemd writes a drop-in below /run/systemd/system.control, so what is set outlives
+ * a daemon-reload but not the boot, and has set the cgroup when it answers. An empty mask takes the limit away.
+ */
+#include "daemon/parts.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "daemon/bus.h"
+#include "host/irqbalance.h"
+#include "host/parts.h"
+#include "util/cleanup.h"
+#include "util/err.h"
+
+#define PATIENCE_USEC 5000000u
+
+static int append_mask(sd_bus_message *m, const struct vbmq_cpuset *cpus)
+{
+	uint8_t mask[VBMQ_PARTS_MASK_MAX];
+	size_t n = vbmq_parts_mask(cpus, mask);
+	int r;
+
+	r = sd_bus_message_open_container(m, 'a', "(sv)");
+	if (r >= 0)
+		r = sd_bus_message_open_container(m, 'r', "sv");
+	if (r >= 0)
+		r = sd_bus_message_append(m, "s", "AllowedCPUs");
+	if (r >= 0)
+		r = sd_bus_message_open_container(m, 'v', "ay");
+	if (r >= 0)
+		r = sd_bus_message_append_array(m, 'y', mask, n);
+	for (unsigned i = 0; i < 3 && r >= 0; i++)
+		r = sd_bus_message_close_container(m);
+	return r;
+}
+
+static int limit_unit(struct vbmqd_parts *p, const struct vbmq_step *step, struct vbmq_err *err)
+{
+	_cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+	sd_bus_error error = SD_BUS_ERROR_NULL;
+	int r = p->bus ? 0 : vbmqd_bus_connect(p->where, &p->bus);
+
+	if (r >= 0)
+		r = sd_bus_message_new_method_call(p->bus, &m, "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
+						   "org.freedesktop.systemd1.Manager", "SetUnitProperties");
+	if (r >= 0)
+		r = sd_bus_message_append(m, "sb", vbmq_part_words[step->id], 1);
+	if (r >= 0)
+		r = append_mask(m, &step->cpus);
+	if (r >= 0)
+		r = sd_bus_call(p->bus, m, PATIENCE_USEC, &error, NULL);
+	if (r < 0)
+		vbmq_err_set(err, r, "systemd does not set its AllowedCPUs=: %s",
+			     error.message ? error.message : strerror(-r));
+	sd_bus_error_free(&error);
+	if (r < 0)
+		vbmqd_parts_close(p); /* it may be broken: the next step tries a new one */
+	return r < 0 ? r : 0;
+}
+
+static int execute(void *ctx, const struct vbmq_step *step, struct vbmq_err *err)
+{
+	if (step->op == VBMQ_STEP_LIMIT_SLICE)
+		return limit_unit(ctx, step, err);
+	return vbmq_irqbalance_ban(NULL, &step->cpus, err);
+}
+
+static int observe(void *ctx, const struct vbmq_step *step, struct vbmq_cpuset *ret, struct vbmq_err *err)
+{
+	if (step->op == VBMQ_STEP_LIMIT_SLICE)
+		return vbmq_parts_read_unit(NULL, step->id, ret, err);
+	*ret = step->cpus;
+	return 0;
+}
+
+struct vbmq_part_actuator vbmqd_parts_actuator(struct vbmqd_parts *p)
+{
+	static const struct vbmq_part_actuator_ops ops = { execute, observe };
+
+	return (struct vbmq_part_actuator){ &ops, p };
+}
+
+void vbmqd_parts_close(struct vbmqd_parts *p)
+{
+	p->bus = sd_bus_flush_close_unref(p->bus);
+}

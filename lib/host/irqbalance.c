@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * Theory of operation
+ *
+ * irqbalance takes one command a connection, sent with the credentials of root: "setup" is answered with
+ * "SLEEP <seconds> [IRQ ...] BANNED <mask>", "settings cpus <list>" is taken without an answer, and "settings cpus NULL" has
+ * it find its own list again. It reads 500 bytes of a command and cannot bear an empty list.
+ *
+ * Whose the ban list is. By itself irqbalance bans isolated and nohz_full CPUs. IRQBALANCE_BANNED_CPULIST or _CPUS in its
+ * environment (the operator, TuneD's irqbalance plug-in) replace that, and whatever else it bans was set by another program
+ * through the same socket. What we set replaces all of it, so only the first of the three is ours to replace; telling our
+ * own list from another program's is the undo record's affair.
+ *
+ * A new list takes effect, and is told by "setup", at the next scan only (ten seconds by default), and 1.9.2 answers nobody
+ * while it sleeps in a scan. So what was set or answered last is kept for that very process, and holds: what was set for
+ * as long as two scans take, what was answered until it answers again.
+ */
+#include "host/irqbalance.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "host/process.h"
+#include "host/sysroot.h"
+#include "util/cleanup.h"
+#include "util/err.h"
+#include "util/parse.h"
+
+#define DIRECTORY "/run/irqbalance"
+#define COMMAND_MAX 500u
+#define REPLY_MAX 65536u
+#define MASK_MAX 500u /* it cuts longer ones off, at the end of the lowest CPUs */
+#define ENVIRON_MAX (1024u * 1024u)
+#define SCAN_MS 10000u /* as long as it has not told */
+#define SCANS_TO_WAIT 2u
+#define SLACK_MS 2000u
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct {
+	uint32_t pid;
+	uint64_t start;
+	uint64_t scan_ms;
+	bool answered;
+	struct vbmq_cpuset bans; /* its last answer */
+	uint64_t set_until; /* CLOCK_MONOTONIC, ms: set counts although it does not say so yet; 0: nothing was set */
+	bool handed_back;
+	struct vbmq_cpuset set;
+} last;
+
+static void closep(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000u + (uint64_t)t.tv_nsec / 1000000u;
+}
+
+/* --- the socket ------------------------------------------------------------------------------------------------------- */
+
+/* By way of /proc/self/fd a root directory may have any length. */
+static int connect_to(const char *sysroot, const char *name, int *ret)
+{
+	struct timeval patience = { .tv_sec = VBMQ_IRQBALANCE_PATIENCE_MS / 1000 };
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	_cleanup_(closep) int dir = vbmq_sysroot_open(sysroot, DIRECTORY, O_PATH | O_DIRECTORY);
+	_cleanup_(closep) int fd = -1;
+	int n;
+
+	if (dir < 0)
+		return dir;
+	n = snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/%s", dir, name);
+	if (n < 0 || (size_t)n >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0 ||
+	    connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		return errno == EAGAIN ? -ETIMEDOUT : -errno;
+	*ret = fd;
+	fd = -1;
+	return 0;
+}
+
+static int send_command(int fd, const char *command)
+{
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)command, .iov_len = strlen(command) };
+	struct ucred credentials = { .pid = getpid(), .uid = geteuid(), .gid = getegid() };
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(struct ucred))];
+	} control = { .bytes = { 0 } };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)
+	};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_CREDENTIALS;
+	c->cmsg_len = CMSG_LEN(sizeof(credentials));
+	memcpy(CMSG_DATA(c), &credentials, sizeof(credentials));
+	if (sendmsg(fd, &msg, MSG_NOSIGNAL) < 0)
+		return errno == EAGAIN ? -ETIMEDOUT : -errno;
+	return 0;
+}
+
+/* Its answer up to where it closes. */
+static int receive(int fd, char **ret)
+{
+	_cleanup_free_ char *text = malloc(REPLY_MAX);
+	size_t len = 0;
+	ssize_t n;
+
+	if (!text)
+		return -ENOMEM;
+	do {
+		n = recv(fd, text + len, REPLY_MAX - 1 - len, 0);
+		if (n > 0)
+			len += (size_t)n;
+	} while (n > 0 && len < REPLY_MAX - 1);
+	if (n < 0)
+		return errno == EAGAIN ? -ETIMEDOUT : -errno;
+	text[len] = '\0';
+	*ret = VBMQ_STEAL(text);
+	return 0;
+}
+
+/* "00000001,00000300", highest first. */
+static int parse_mask(const char *mask, size_t len, struct vbmq_cpuset *ret)
+{
+	struct vbmq_cpuset cpus = VBMQ_CPUSET_EMPTY;
+	unsigned cpu = 0;
+
+	if (len == 0 || len >= MASK_MAX)
+		return -EBADMSG;
+	for (size_t i = len; i-- > 0;) {
+		static const char digits[] = "0123456789abcdef";
+		const char *d;
+
+		if (mask[i] == ',')
+			continue;
+		d = memchr(digits, mask[i], sizeof(digits) - 1);
+		if (!d)
+			return -EBADMSG;
+		for (unsigned bit = 0; bit < 4; bit++)
+			if ((unsigned)(d - digits) >> bit & 1u)
+				vbmq_cpuset_add(&cpus, cpu + bit);
+		cpu += 4;
+	}
+	*ret = cpus;
+	return 0;
+}
+
+static int ask(const char *sysroot, const char *name, struct vbmq_cpuset *ret_bans, uint64_t *ret_scan_ms)
+{
+	_cleanup_(closep) int fd = -1;
+	_cleanup_free_ char *text = NULL;
+	char *banned, *number;
+	uint32_t seconds;
+	int r = connect_to(sysroot, name, &fd);
+
+	if (r == 0)
+		r = send_command(fd, "setup");
+	if (r == 0)
+		r = receive(fd, &text);
+	if (r < 0)
+		return r;
+	banned = strstr(text, "BANNED ");
+	if (strncmp(text, "SLEEP ", 6) != 0 || !banned)
+		return -EBADMSG;
+	number = text + 6;
+	banned += 7;
+	number[strcspn(number, " ")] = '\0';
+	if (vbmq_parse_u32(number, 1, 86400, &seconds) < 0)
+		return -EBADMSG;
+	*ret_scan_ms = (uint64_t)seconds * 1000u;
+	return parse_mask(banned, strcspn(banned, " \n"), ret_bans);
+}
+
+/* --- which one -------------------------------------------------------------------------------------------------------- */
+
+/* The name of the socket of a process that runs. *ret_pid 0: there is none. */
+static int find(const char *sysroot, char ret_name[64], uint32_t *ret_pid, uint64_t *ret_start)
+{
+	char **names;
+	size_t n;
+	int r = vbmq_sysroot_list(sysroot, DIRECTORY, &names, &n);
+
+	*ret_pid = 0;
+	if (r < 0)
+		return r == -ENOMEM ? r : 0;
+	for (size_t i = 0; i < n && !*ret_pid; i++) {
+		const char *number = strncmp(names[i], "irqbalance", 10) == 0 ? names[i] + 10 : "";
+		size_t digits = strspn(number, "0123456789");
+		char text[16];
+		uint32_t pid;
+
+		if (digits == 0 || digits >= sizeof(text) || strcmp(number + digits, ".sock") != 0)
+			continue;
+		memcpy(text, number, digits);
+		text[digits] = '\0';
+		if (vbmq_parse_u32(text, 1, INT32_MAX, &pid) < 0 ||
+		    vbmq_process_start(sysroot, pid, pid, ret_start, NULL) < 0)
+			continue;
+		*ret_pid = pid;
+		snprintf(ret_name, 64, "%s", names[i]);
+	}
+	vbmq_sysroot_names_free(names, n);
+	return 0;
+}
+
+/* Whether its environment says what it must ban. */
+static bool was_told(const char *sysroot, uint32_t pid)
+{
+	static const char *const keys[] = { "IRQBALANCE_BANNED_CPULIST=", "IRQBALANCE_BANNED_CPUS=" };
+	_cleanup_free_ char *text = NULL;
+	char path[64];
+	size_t len;
+
+	snprintf(path, sizeof(path), "/proc/%u/environ", pid);
+	if (vbmq_sysroot_read(sysroot, path, ENVIRON_MAX, &text, &len) < 0)
+		return false;
+	for (const char *at = text; at < text + len; at += strlen(at) + 1)
+		for (size_t k = 0; k < VBMQ_ELEMENTSOF(keys); k++)
+			if (strncmp(at, keys[k], strlen(keys[k])) == 0 && at[strlen(keys[k])])
+				return true;
+	return false;
+}
+
+static struct vbmq_cpuset own_list(const char *sysroot)
+{
+	static const char *const files[] = { "/sys/devices/system/cpu/isolated", "/sys/devices/system/cpu/nohz_full" };
+	struct vbmq_cpuset all = VBMQ_CPUSET_EMPTY;
+
+	for (size_t i = 0; i < VBMQ_ELEMENTSOF(files); i++) {
+		_cleanup_free_ char *line = NULL;
+		struct vbmq_cpuset cpus;
+
+		if (vbmq_sysroot_line(sysroot, files[i], &line) == 0 && *line &&
+		    vbmq_cpulist_parse(line, strlen(line), 0, &cpus, NULL) == 0)
+			all = vbmq_cpuset_or(&all, &cpus);
+	}
+	return all;
+}
+
+/* --- reading and setting ---------------------------------------------------------------------------------------------- */
+
+/* With the lock held: forgets what is known of another process. */
+static void turn_to(uint32_t pid, uint64_t start)
+{
+	if (last.pid == pid && last.start == start)
+		return;
+	memset(&last, 0, sizeof(last));
+	last.pid = pid;
+	last.start = start;
+	last.scan_ms = SCAN_MS;
+}
+
+void vbmq_irqbalance_read(const char *sysroot, struct vbmq_part *ret)
+{
+	struct vbmq_part p = { .state = VBMQ_PART_ABSENT };
+	struct vbmq_cpuset bans = VBMQ_CPUSET_EMPTY, own = own_list(sysroot);
+	uint64_t scan_ms = SCAN_MS;
+	char name[64];
+	bool theirs;
+	int r;
+
+	if (find(sysroot, name, &p.pid, &p.start) < 0 || !p.pid) {
+		*ret = p;
+		return;
+	}
+	r = ask(sysroot, name, &bans, &scan_ms);
+	pthread_mutex_lock(&lock);
+	turn_to(p.pid, p.start);
+	if (r == 0) {
+		last.answered = true;
+		last.bans = bans;
+		last.scan_ms = scan_ms;
+	}
+	p.state = last.answered || last.set_until ? VBMQ_PART_OK : VBMQ_PART_SILENT;
+	p.cpus = last.bans;
+	if (last.set_until && (now_ms() < last.set_until || !last.answered))
+		p.cpus = last.handed_back ? own : last.set;
+	/* as far as is known here: vbmq_undo_overlay() knows better where the list is ours of an earlier life */
+	theirs = !vbmq_cpuset_equal(&p.cpus, &own) && (!last.set_until || last.handed_back);
+	pthread_mutex_unlock(&lock);
+	if (p.state == VBMQ_PART_OK && (theirs || was_told(sysroot, p.pid)))
+		p.state = VBMQ_PART_FOREIGN;
+	*ret = p;
+}
+
+int vbmq_irqbalance_ban(const char *sysroot, const struct vbmq_cpuset *cpus, struct vbmq_err *err)
+{
+	_cleanup_free_ char *list = vbmq_cpulist_format(cpus);
+	_cleanup_(closep) int fd = -1;
+	char command[COMMAND_MAX], name[64];
+	uint64_t start;
+	uint32_t pid;
+	int n, r;
+
+	if (!list)
+		return vbmq_err_oom(err);
+	n = snprintf(command, sizeof(command), "settings cpus %s", *list ? list : "NULL");
+	if (n < 0 || (size_t)n >= sizeof(command))
+		return vbmq_err_set(err, -E2BIG, "irqbalance takes lists of %u characters, CPUs %.40s... are more",
+				    COMMAND_MAX, list);
+	r = find(sysroot, name, &pid, &start);
+	if (r < 0)
+		return vbmq_err_oom(err);
+	if (!pid)
+		return vbmq_err_set(err, -ENOENT, "irqbalance does not run (any more)");
+	r = connect_to(sysroot, name, &fd);
+	if (r == 0)
+		r = send_command(fd, command);
+	if (r < 0)
+		return vbmq_err_set(err, r, "irqbalance (process %u): %s", pid, strerror(-r));
+	pthread_mutex_lock(&lock);
+	turn_to(pid, start);
+	last.set = *cpus;
+	last.handed_back = !*list;
+	last.set_until = now_ms() + SCANS_TO_WAIT * last.scan_ms + SLACK_MS;
+	pthread_mutex_unlock(&lock);
+	return 0;
+}

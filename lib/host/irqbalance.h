@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+#pragma once
+
+/*
+ * A running irqbalance, over the socket it has below /run/irqbalance (irqbalance >= 1.5). sysroot NULL: "/". Safe to call
+ * from several threads. Blocks for IRQBALANCE_PATIENCE_MS at most.
+ */
+
+#include "core/host.h"
+
+struct vbmq_err;
+
+#define VBMQ_IRQBALANCE_PATIENCE_MS 1000u
+
+/* Fills state, cpus (what it bans), pid and start. ABSENT: none runs, or it has no socket there. */
+void vbmq_irqbalance_read(const char *sysroot, struct vbmq_part *ret);
+
+/* Has it ban these CPUs and no others; empty: what it would ban by itself. It does so at its next scan. -ENOENT: none runs;
+ * -E2BIG: the list is longer than it can take; -ETIMEDOUT. */
+int vbmq_irqbalance_ban(const char *sysroot, const struct vbmq_cpuset *cpus, struct vbmq_err *err);
