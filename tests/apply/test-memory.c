@@ -4,8 +4,6 @@
  * Memory runs out: the n-th allocation fails, for every n, in everything that stands between a snapshot and a touched
  * guest. Each must end with -ENOMEM or go through unharmed (a text less), leak nothing (run under ASan), and the engine
  * must not have touched anything when it gives up: after the first touch it needs no memory but for texts.
- *
- * The linker sends malloc, calloc, realloc and strdup here (--wrap).
  */
 
 #include <errno.h>
@@ -21,68 +19,9 @@
 #include "core/diff.h"
 #include "core/verify.h"
 #include "fake_actuator.h"
+#include "oom.h"
 #include "scene.h"
 #include "util/err.h"
-
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t n);
-char *__real_strdup(const char *text);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t n);
-char *__wrap_strdup(const char *text);
-
-static size_t left = SIZE_MAX; /* allocations until one fails; SIZE_MAX: never */
-static bool failed;
-static bool forever; /* all after it fail as well */
-
-static bool fails(void)
-{
-	if (left == SIZE_MAX)
-		return false;
-	if (left > 0) {
-		left--;
-		return false;
-	}
-	if (!forever)
-		left = SIZE_MAX;
-	failed = true;
-	return true;
-}
-
-void *__wrap_malloc(size_t n)
-{
-	return fails() ? NULL : __real_malloc(n);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-	return fails() ? NULL : __real_calloc(n, size);
-}
-
-void *__wrap_realloc(void *p, size_t n)
-{
-	return fails() ? NULL : __real_realloc(p, n);
-}
-
-char *__wrap_strdup(const char *text)
-{
-	return fails() ? NULL : __real_strdup(text);
-}
-
-static void arm(size_t n, bool all)
-{
-	left = n;
-	forever = all;
-	failed = false;
-}
-
-static bool disarm(void)
-{
-	left = SIZE_MAX;
-	return failed;
-}
 
 static const struct scene_domain domains[] = {
 	{ .name = "A", .vcpus = 2, .queues = 2 },
@@ -122,7 +61,7 @@ static int observe(void *ctx, const struct vbmq_domain *d, const struct vbmq_thr
 	ret->polling = step->polling;
 	ret->n_map = step->n_map;
 	if (step->n_map) {
-		ret->map = __real_malloc(step->n_map * sizeof(*ret->map));
+		ret->map = oom_spare(step->n_map * sizeof(*ret->map));
 		memcpy(ret->map, step->map, step->n_map * sizeof(*ret->map));
 	}
 	return 0;
@@ -149,12 +88,10 @@ static int do_apply(void)
 	struct vbmq_undo undo = { .entries = NULL }, *copy = NULL;
 	struct vbmq_report *report = NULL;
 	struct vbmq_err err = VBMQ_ERR_INIT;
-	bool all = forever;
 	int r;
 
 	n_touched = 0;
 	r = vbmq_apply_plan(&how, s, plan, &undo, &report, &err);
-	forever = all;
 	if (r < 0) {
 		assert_int_equal(err.code, r);
 		assert_null(report);
@@ -167,7 +104,7 @@ static int do_apply(void)
 			assert_int_not_equal(report->results[i].outcome, VBMQ_OUTCOME_PENDING);
 	}
 	vbmq_report_free(report);
-	disarm();
+	oom_disarm();
 	assert_int_equal(vbmq_undo_copy(&undo, &copy), 0);
 	vbmq_undo_free(copy);
 	copy = vbmq_undo_new();
@@ -260,9 +197,9 @@ static void exhaust(int (*what)(void))
 		for (;; n++) {
 			int r;
 
-			arm(n, all);
+			oom_arm(n, all);
 			r = what();
-			if (!disarm() && r == 0 && !failed)
+			if (!oom_disarm() && r == 0)
 				break;
 			assert_true(r == 0 || r == -ENOMEM);
 			assert_true(n < 100000);

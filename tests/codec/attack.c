@@ -12,56 +12,16 @@
 
 #include <cmocka.h>
 
-/* --- memory that runs out: malloc and friends of our own objects are wrapped by the linker, jansson is told ------------- */
+#include "oom.h"
 
-void *__real_malloc(size_t n);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t n);
-char *__real_strdup(const char *text);
-void *__wrap_malloc(size_t n);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *p, size_t n);
-char *__wrap_strdup(const char *text);
+/* --- memory that runs out (oom.h); jansson is told ----------------------------------------------------------------- */
 
-static size_t allocations_left = SIZE_MAX; /* SIZE_MAX: no end */
-static bool failed_one, failed_jansson;
-
-static bool may_allocate(void)
-{
-	if (allocations_left == SIZE_MAX)
-		return true;
-	if (allocations_left == 0) {
-		failed_one = true;
-		return false;
-	}
-	allocations_left--;
-	return true;
-}
-
-void *__wrap_malloc(size_t n)
-{
-	return may_allocate() ? __real_malloc(n) : NULL;
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-	return may_allocate() ? __real_calloc(n, size) : NULL;
-}
-
-void *__wrap_realloc(void *p, size_t n)
-{
-	return may_allocate() ? __real_realloc(p, n) : NULL;
-}
-
-char *__wrap_strdup(const char *text)
-{
-	return may_allocate() ? __real_strdup(text) : NULL;
-}
+static bool failed_jansson;
 
 static void *jansson_malloc(size_t n)
 {
-	if (may_allocate())
-		return __real_malloc(n);
+	if (oom_may_allocate())
+		return oom_spare(n);
 	failed_jansson = true;
 	return NULL;
 }
@@ -75,11 +35,10 @@ void attack_memory(int (*work)(void *data, struct vbmq_err *err), void *data)
 		struct vbmq_err err = VBMQ_ERR_INIT;
 		int r;
 
-		failed_one = failed_jansson = false;
-		allocations_left = n;
+		failed_jansson = false;
+		oom_arm(n, true);
 		r = work(data, &err);
-		allocations_left = SIZE_MAX;
-		if (!failed_one) {
+		if (!oom_disarm()) {
 			assert_int_equal(r, 0);
 			break;
 		}
