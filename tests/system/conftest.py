@@ -82,8 +82,9 @@ class World:
 
 
 @pytest.fixture(name="libvirtd", scope="module")
-def _libvirtd():
-    with Libvirtd() as lv:
+def _libvirtd(request):
+    """A file's LIBVIRTD says what is special about its own."""
+    with Libvirtd(**getattr(request.module, "LIBVIRTD", {})) as lv:
         yield lv
 
 

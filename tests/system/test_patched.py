@@ -8,24 +8,17 @@ import re
 
 import pytest
 
-from vbmqtest import Disk, Libvirtd, wait_for
+from vbmqtest import Disk, wait_for
 from vbmqtest.guest import disk_xml
-from vbmqtest.host import alone, core_of
-from vbmqtest.patched import QEMU, iothreads, missing, placement, served, told
+from vbmqtest.host import alone
+from vbmqtest.patched import QEMU, iothreads, needed, placement, served, told
 
 LIMIT = 120
 SHARED = "<vbmq:domain xmlns:vbmq='urn:vbmq:domain:1'><vbmq:iothreads count='{}' exclusive='none'/></vbmq:domain>"
 PORTS = "<controller type='pci' index='0' model='pcie-root'/>" + "".join(
     f"<controller type='pci' index='{i}' model='pcie-root-port'/>" for i in range(1, 6))
-WHY = missing()
-pytestmark = [pytest.mark.skipif(bool(WHY), reason=str(WHY)),
-              pytest.mark.skipif(len(set(core_of().values())) < 2, reason="one core: there is none to dedicate")]
-
-
-@pytest.fixture(name="libvirtd", scope="module")
-def _libvirtd():
-    with Libvirtd(emulator=QEMU) as lv:
-        yield lv
+LIBVIRTD = {"emulator": QEMU}
+pytestmark = needed()
 
 
 def plain(world, name="db1", wish=2, queues=4, start=True, **kw):

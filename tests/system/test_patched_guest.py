@@ -10,23 +10,15 @@ import time
 
 import pytest
 
-from vbmqtest import Libvirtd, cpulist, wait_for
-from vbmqtest.host import core_of
+from vbmqtest import cpulist, wait_for
 from vbmqtest.linux import BOOT, Linux, image_is_whole, images
-from vbmqtest.patched import QEMU, iothreads, missing, placement, served
+from vbmqtest.patched import QEMU, iothreads, needed, placement, served
 
 LIMIT = 120
 URN = "urn:vbmq:domain:1"
 SHARED = f"<vbmq:domain xmlns:vbmq='{URN}'><vbmq:iothreads count='{{}}' exclusive='none'/></vbmq:domain>"
-WHY = missing()
-pytestmark = [pytest.mark.skipif(bool(WHY), reason=str(WHY)),
-              pytest.mark.skipif(len(set(core_of().values())) < 2, reason="one core: there is none to dedicate")]
-
-
-@pytest.fixture(name="libvirtd", scope="module")
-def _libvirtd():
-    with Libvirtd(emulator=QEMU) as lv:
-        yield lv
+LIBVIRTD = {"emulator": QEMU}
+pytestmark = needed()
 
 
 @pytest.fixture(name="linux", scope="module")

@@ -11,9 +11,8 @@ import subprocess
 import pytest
 
 from vbmqtest import Libvirtd, wait_for
-from vbmqtest.host import core_of
 from vbmqtest.linux import Linux, images
-from vbmqtest.patched import QEMU, iothreads, missing, placement, served
+from vbmqtest.patched import QEMU, iothreads, needed, placement, served
 
 LIMIT = 120
 URN = "urn:vbmq:domain:1"
@@ -21,15 +20,8 @@ WISH = f"<vbmq:domain xmlns:vbmq='{URN}'><vbmq:iothreads count='2' exclusive='no
 VERIFY = "vbmq.run=fio vbmq.fio=randrw,bs=4k,qd=4,jobs=2,verify,whole"
 UNPATCHED = os.environ.get("VBMQ_QEMU_UNPATCHED")
 OTHERS = {"debian": "/usr/bin/qemu-system-x86_64"} | ({"unpatched": UNPATCHED} if UNPATCHED else {})
-WHY = missing()
-pytestmark = [pytest.mark.skipif(bool(WHY), reason=str(WHY)),
-              pytest.mark.skipif(len(set(core_of().values())) < 2, reason="one core: there is none to dedicate")]
-
-
-@pytest.fixture(name="libvirtd", scope="module")
-def _libvirtd():
-    with Libvirtd(emulator=QEMU, hostname="vbmq-patched") as lv:
-        yield lv
+LIBVIRTD = {"emulator": QEMU, "hostname": "vbmq-patched"}
+pytestmark = needed()
 
 
 def version(program):

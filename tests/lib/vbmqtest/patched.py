@@ -6,6 +6,9 @@ VBMQ_QEMU (meson option "qemu") names it."""
 import os
 import subprocess
 
+import pytest
+
+from .host import core_of
 from .proc import SCALE
 
 QEMU = os.environ.get("VBMQ_QEMU")
@@ -22,6 +25,13 @@ def missing():
                           capture_output=True, timeout=60 * SCALE, check=False)
     lacks = [c for c in ("virtio-blk-set-iothread-vq-mapping", "query-virtio-placement") if f'"{c}"' not in done.stdout]
     return f"{QEMU} has no {' and no '.join(lacks)}" if lacks else None
+
+
+def needed():
+    """Marks of a file of tests that want it."""
+    why = missing()
+    return [pytest.mark.skipif(bool(why), reason=str(why)),
+            pytest.mark.skipif(len(set(core_of().values())) < 2, reason="one core: there is none to dedicate")]
 
 
 def placement(guest):
