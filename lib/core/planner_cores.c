@@ -145,7 +145,8 @@ bool vbmq_pl_stands_alone(const struct vbmq_pl *pl, const struct vbmq_pl_thread 
 {
 	uint32_t core = pl->sets[t->now].core;
 
-	return core != VBMQ_PL_NONE && vbmq_cpuset_has(&pl->part_ok, core);
+	return core != VBMQ_PL_NONE && vbmq_cpuset_has(&pl->part_ok, core) &&
+	       !vbmq_cpuset_intersects(&pl->mixed, &pl->sets[t->now].cpus);
 }
 
 static void dedicate(struct vbmq_pl *pl, const struct vbmq_cpuset *cpus)

@@ -370,8 +370,25 @@ static int by_priority(const void *a, const void *b)
 	return *x > *y ? -1 : *x < *y; /* highest first */
 }
 
+/* Where the shared set is down to one core, whoever floats there stands inside one core, and yet not on a place of its own. */
+static void find_mixed(struct vbmq_pl *pl)
+{
+	pl->mixed = VBMQ_CPUSET_EMPTY;
+	for (size_t i = 0; i < pl->n_domains; i++)
+		for (size_t j = 0; j < pl->domains[i].n_threads; j++) {
+			const struct vbmq_pl_domain *d = &pl->domains[i];
+			const struct vbmq_pl_thread *t = &d->threads[j];
+			bool wants = t->kind == VBMQ_THREAD_IOTHREAD ? d->managed
+								     : t->kind == VBMQ_THREAD_VCPU && d->n_vcpus;
+
+			if (t->role == VBMQ_PL_FLOAT && !wants && pl->sets[t->now].core != VBMQ_PL_NONE)
+				pl->mixed = vbmq_cpuset_or(&pl->mixed, &pl->sets[t->now].cpus);
+		}
+}
+
 static void reset(struct vbmq_pl *pl)
 {
+	find_mixed(pl);
 	vbmq_pl_units_done(pl);
 	for (size_t i = 0; i < pl->n_fits; i++) {
 		pl->fits[i].full = false;

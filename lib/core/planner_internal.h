@@ -136,6 +136,7 @@ struct vbmq_pl {
 	size_t pack; /* threads of a domain on one core under exclusive=cpu */
 
 	/* the pass */
+	struct vbmq_cpuset mixed; /* CPUs of which threads that never have a place of their own have but one core */
 	struct vbmq_pl_fits *fits;
 	size_t n_fits;
 	struct vbmq_pl_unit *units; /* in the order in which they were granted */

@@ -3,12 +3,15 @@
 /*
  * How long planning takes, beside how long hwloc takes to load the same host, in one process and one run:
  *   planclock [--rounds N] [--only TEXT]
- * For each fleet: the plan (placement and steps) from nothing, the plan of the state this leads to (nothing to do), and the
- * plan when one more guest has arrived there, as milliseconds of CPU time, the median of the rounds; beside hwloc's two ways of
+ * For each fleet: the placement from nothing; the plan (placement and steps) from nothing, the plan of the state this leads to
+ * (nothing to do), and the plan when one more guest has arrived there, as milliseconds of CPU time, the median of the rounds; beside hwloc's two ways of
  * loading such a host (XML as lstopo writes it, synthetic). "grow" are hosts and fleets of doubling size.
  */
 
+#include <malloc.h>
+#include <math.h>
 #include <stdio.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -16,6 +19,7 @@
 #include <hwloc.h>
 
 #include "core/plan.h"
+#include "core/planner.h"
 #include "gen.h"
 #include "sim.h"
 #include "util/err.h"
@@ -38,6 +42,58 @@ static const struct fleet fleets[] = {
 	{ "grow 2048", 8, 16, 8, 2, 1000, 8, 2 },
 	{ "grow 4096", 16, 16, 8, 2, 2000, 8, 2 },
 };
+
+/* --- memory: what malloc() hands out in this process, by wrapping it (see meson.build) -------------------------------- */
+
+static size_t heap_now, heap_peak;
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+void __real_free(void *p);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t n);
+void __wrap_free(void *p);
+char *__wrap_strdup(const char *text);
+
+static void *count(void *p)
+{
+	heap_now += malloc_usable_size(p);
+	if (heap_now > heap_peak && heap_now < SIZE_MAX / 2) /* what was there before may have been freed since */
+		heap_peak = heap_now;
+	return p;
+}
+
+void *__wrap_malloc(size_t n)
+{
+	return count(__real_malloc(n));
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return count(__real_calloc(n, size));
+}
+
+void *__wrap_realloc(void *p, size_t n)
+{
+	heap_now -= malloc_usable_size(p);
+	return count(__real_realloc(p, n));
+}
+
+char *__wrap_strdup(const char *text)
+{
+	size_t n = strlen(text) + 1;
+	char *copy = __wrap_malloc(n);
+
+	return copy ? memcpy(copy, text, n) : NULL;
+}
+
+void __wrap_free(void *p)
+{
+	heap_now -= malloc_usable_size(p);
+	__real_free(p);
+}
 
 static double now(void)
 {
@@ -113,6 +169,21 @@ static void finish(struct vbmq_snapshot *s)
 	}
 }
 
+static double place_only(const struct vbmq_snapshot *s, const struct vbmq_policy *policy)
+{
+	struct vbmq_err err = VBMQ_ERR_INIT;
+	struct vbmq_placement *p = NULL;
+	double begin = now(), took;
+
+	if (vbmq_planner_run(s, policy, &p, &err) < 0) {
+		fprintf(stderr, "planclock: %s\n", err.text);
+		exit(1);
+	}
+	took = now() - begin;
+	vbmq_placement_free(p);
+	return took;
+}
+
 static double plan(const struct vbmq_snapshot *s, const struct vbmq_policy *policy, struct vbmq_plan **ret)
 {
 	struct vbmq_err err = VBMQ_ERR_INIT;
@@ -134,13 +205,14 @@ static double plan(const struct vbmq_snapshot *s, const struct vbmq_policy *poli
 /* --- a case ----------------------------------------------------------------------------------------------------------- */
 
 struct result {
-	double xml, synthetic, fresh, settled, arrival;
+	double xml, synthetic, place, fresh, settled, arrival;
+	size_t bytes; /* that planning from nothing had allocated at once, at most */
 	size_t n_exclusive, n_steps;
 };
 
 static void run(const struct fleet *f, unsigned rounds, struct result *ret)
 {
-	static double xml[ROUNDS_MAX], synthetic[ROUNDS_MAX], fresh[ROUNDS_MAX], settled[ROUNDS_MAX],
+	static double xml[ROUNDS_MAX], synthetic[ROUNDS_MAX], place[ROUNDS_MAX], fresh[ROUNDS_MAX], settled[ROUNDS_MAX],
 		arrival[ROUNDS_MAX];
 	struct vbmq_snapshot *s = vbmq_snapshot_new(), *later;
 	struct vbmq_policy policy;
@@ -154,11 +226,14 @@ static void run(const struct fleet *f, unsigned rounds, struct result *ret)
 		add_guest(s, f, i);
 	finish(s);
 	snprintf(text, sizeof(text), "node:%u l3:%u core:%u pu:%u", f->nodes, f->l3s, f->cores, f->smt);
-	load(text, NULL, 0, &buffer, &size);
 	*ret = (struct result){ 0 };
+	load(text, NULL, 0, &buffer, &size);
+
 	later = sim_copy(s);
 	finish(later);
+	heap_peak = heap_now = 0;
 	plan(s, &policy, &p);
+	ret->bytes = heap_peak;
 	for (size_t i = 0; i < p->n_steps; i++)
 		sim_step(later, &p->steps[i]);
 	for (size_t i = 0; i < p->placement->n_domains; i++)
@@ -169,6 +244,7 @@ static void run(const struct fleet *f, unsigned rounds, struct result *ret)
 	for (unsigned i = 0; i < rounds; i++) {
 		xml[i] = load(text, buffer, size, NULL, NULL);
 		synthetic[i] = load(text, NULL, 0, NULL, NULL);
+		place[i] = place_only(s, &policy);
 		fresh[i] = plan(s, &policy, NULL);
 		settled[i] = plan(later, &policy, NULL);
 	}
@@ -178,6 +254,7 @@ static void run(const struct fleet *f, unsigned rounds, struct result *ret)
 		arrival[i] = plan(later, &policy, NULL);
 	ret->xml = median(xml, rounds);
 	ret->synthetic = median(synthetic, rounds);
+	ret->place = median(place, rounds);
 	ret->fresh = median(fresh, rounds);
 	ret->settled = median(settled, rounds);
 	ret->arrival = median(arrival, rounds);
@@ -185,6 +262,37 @@ static void run(const struct fleet *f, unsigned rounds, struct result *ret)
 	vbmq_policy_done(&policy);
 	vbmq_snapshot_free(s);
 	vbmq_snapshot_free(later);
+}
+
+/* --- growth: the slope of log time over log CPUs, by least squares ---------------------------------------------------- */
+
+struct slope {
+	double n, x, y, xx, xy;
+};
+
+static struct slope grown_place, grown_fresh, grown_xml;
+
+static void add_point(struct slope *s, double cpus, double ms)
+{
+	double x = log2(cpus), y = log2(ms);
+
+	s->n++;
+	s->x += x;
+	s->y += y;
+	s->xx += x * x;
+	s->xy += x * y;
+}
+
+static double exponent(const struct slope *s)
+{
+	return (s->n * s->xy - s->x * s->y) / (s->n * s->xx - s->x * s->x);
+}
+
+static void grow_by(double cpus, const struct result *r)
+{
+	add_point(&grown_place, cpus, r->place);
+	add_point(&grown_fresh, cpus, r->fresh);
+	add_point(&grown_xml, cpus, r->xml);
 }
 
 int main(int argc, char **argv)
@@ -206,9 +314,18 @@ int main(int argc, char **argv)
 		if (!strstr(fleets[i].name, only))
 			continue;
 		run(&fleets[i], rounds, &r);
-		printf("%s: xml %.2f synthetic %.2f fresh %.2f settled %.2f arrival %.2f, %zu exclusive, %zu steps\n",
-		       fleets[i].name, r.xml, r.synthetic, r.fresh, r.settled, r.arrival, r.n_exclusive, r.n_steps);
+		printf("%s: xml %.2f synthetic %.2f placement %.2f fresh %.2f settled %.2f arrival %.2f, %.1f MiB, %zu "
+		       "exclusive, "
+		       "%zu steps; in loads: placement %.2f fresh %.2f arrival %.2f\n",
+		       fleets[i].name, r.xml, r.synthetic, r.place, r.fresh, r.settled, r.arrival,
+		       (double)r.bytes / 1048576, r.n_exclusive, r.n_steps, r.place / r.xml, r.fresh / r.xml,
+		       r.arrival / r.xml);
+		if (strncmp(fleets[i].name, "grow ", 5) == 0)
+			grow_by(strtod(fleets[i].name + 5, NULL), &r);
 		fflush(stdout);
 	}
+	if (grown_xml.n > 1)
+		printf("exponents: placement %.2f fresh %.2f xml %.2f\n", exponent(&grown_place),
+		       exponent(&grown_fresh), exponent(&grown_xml));
 	return 0;
 }

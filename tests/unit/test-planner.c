@@ -318,6 +318,27 @@ static void test_stability(void **state)
 	end(w);
 }
 
+/* Two cores, one of them dedicated: a newcomer whose name comes first does not get it, nor when it is all planned again. */
+static void test_newcomer_displaces_nobody(void **state)
+{
+	struct world *w = world_of(gen_regular_host(1, 1, 2, 1));
+	struct vbmq_domain *b = guest(w, "b", 1, 1, STOCK), *a = guest(w, "a", 1, 1, STOCK);
+
+	gen_add_disk(b, "vda", 1, 0)->queues[0].iothread = 1;
+	gen_add_disk(a, "vda", 1, 0)->queues[0].iothread = 1;
+	b->threads[0].affinity = b->threads[2].affinity = vbmq_cpuset_of(0);
+	b->threads[1].affinity = vbmq_cpuset_of(1);
+	for (unsigned again = 0; again < 2; again++) {
+		plan(w);
+		assert_true(iothread(w, "b", 1)->exclusive);
+		assert_cpus(&iothread(w, "b", 1)->cpus, "1");
+		assert_cpus(&iothread(w, "a", 1)->cpus, "0");
+		for (size_t i = 0; i < a->n_threads; i++)
+			a->threads[i].affinity = vbmq_cpuset_of(0);
+	}
+	end(w);
+}
+
 static void test_stability_yields_to_numa(void **state)
 {
 	struct world *w = world_of(gen_regular_host(2, 1, 4, 1));
@@ -635,6 +656,7 @@ int main(void)
 		cmocka_unit_test(test_shortage),
 		cmocka_unit_test(test_degrade),
 		cmocka_unit_test(test_stability),
+		cmocka_unit_test(test_newcomer_displaces_nobody),
 		cmocka_unit_test(test_stability_yields_to_numa),
 		cmocka_unit_test(test_move_gain),
 		cmocka_unit_test(test_move_gain_of_vcpus),
