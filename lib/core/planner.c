@@ -30,6 +30,10 @@
  * Determinism. Domains, threads, disks, cores come sorted; every sort has a total order of stable keys; no address, hash,
  * clock or float is looked at.
  *
+ * Work. All but two things go with the number of threads. The matching of the grants goes with units times cores, where paths have to
+ * be searched; the assignment with classes of alike units times columns of alike cores, for each unit that has no room where it is
+ * cheapest. Measured: docs/benchmarks/planner.md.
+ *
  * Limits. Optimality is given the grants and the queue maps; which core a leash keeps is a rule, not a search; dedicated vCPUs are
  * drawn to an L3 domain, their exact pairing with I/O threads inside it is not searched for. Units of exclusive=cpu do not share
  * a core across domains.
