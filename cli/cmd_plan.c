@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 
-/* plan, explain: what should be, and why. Nothing here changes anything. */
+/* plan: what should be. Nothing here changes anything. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,99 +125,6 @@ int cmd_plan(struct cli *cli)
 	r = cli_source_plan(&source);
 	if (r == 0)
 		r = print_plan(cli, &source);
-	cli_source_done(&source);
-	return r;
-}
-
-/* --- explain ---------------------------------------------------------------------------------------------------------- */
-
-static const char *const nearness_words[] = { "same core as", "same L3 domain as", "same node as",
-					      "another node than" };
-
-static void explain_place(const struct vbmq_place_thread *p)
-{
-	const struct vbmq_why *w = &p->why;
-	_cleanup_free_ char *next = vbmq_cpulist_format(&w->next_cpus);
-
-	if (!w->known) {
-		printf("    %s\n",
-		       p->planned ? "floats on the shared set: it has no wish for a core of its own, or got none"
-				  : "not ours to place: its owner pinned it, or its domain is not managed");
-		return;
-	}
-	printf("    %s its completion vCPUs' place", nearness_words[w->nearness]);
-	if (w->from_device)
-		printf("; NUMA distance to the device %u", w->from_device);
-	if (w->from_memory)
-		printf("; to guest memory %u", w->from_memory);
-	printf("\n    cost: numa %llu, locality %llu, moves %llu, fragmentation %llu\n",
-	       (unsigned long long)w->cost.numa, (unsigned long long)w->cost.locality,
-	       (unsigned long long)w->cost.moves, (unsigned long long)w->cost.fragment);
-	if (w->has_next)
-		printf("    next best: CPU %s at numa %llu, locality %llu, moves %llu, fragmentation %llu\n",
-		       next ? next : "?", (unsigned long long)w->next_cost.numa,
-		       (unsigned long long)w->next_cost.locality, (unsigned long long)w->next_cost.moves,
-		       (unsigned long long)w->next_cost.fragment);
-	else
-		printf("    next best: none, no other core is free\n");
-}
-
-static bool explain_domain(const struct cli *cli, const struct vbmq_place_domain *d, const char *thread)
-{
-	bool found = false;
-
-	printf("%s (%s, %s, priority %d)\n", d->name, vbmq_capability_words[d->capability],
-	       d->managed ? "managed" : "not managed", d->priority);
-	for (size_t i = 0; i < d->n_threads; i++) {
-		const struct vbmq_place_thread *p = &d->threads[i];
-		_cleanup_free_ char *cpus = vbmq_cpulist_format(&p->cpus);
-		char buf[32];
-		const char *name = cli_thread_name(p->kind, p->id, buf);
-
-		if (thread && strcmp(thread, name) != 0)
-			continue;
-		found = true;
-		printf("  %s: CPU %s%s\n", name, cpus ? cpus : "?", p->exclusive ? ", a core of its own" : "");
-		explain_place(p);
-	}
-	for (size_t i = 0; i < d->diags.n && !thread; i++)
-		printf("  %s: %s [%s]\n", vbmq_severity_words[d->diags.items[i].severity], d->diags.items[i].text,
-		       d->diags.items[i].code);
-	return found;
-}
-
-static int explain_all(const struct cli *cli, const struct vbmq_plan *plan, const char *domain, const char *thread)
-{
-	for (size_t i = 0; i < plan->placement->n_domains; i++) {
-		const struct vbmq_place_domain *d = &plan->placement->domains[i];
-
-		if (domain && strcmp(domain, d->name) != 0 && strcmp(domain, d->uuid) != 0)
-			continue;
-		if (!explain_domain(cli, d, thread) && thread)
-			return cli_failf(CLI_FAILED, "domain '%s' has no thread '%s' (vbmqctl show %s lists them)",
-					 d->name, thread, d->name);
-	}
-	return 0;
-}
-
-int cmd_explain(struct cli *cli)
-{
-	const char *domain = cli->n_args >= 1 ? cli->args[0] : NULL, *thread = cli->n_args >= 2 ? cli->args[1] : NULL;
-	struct vbmq_err err = VBMQ_ERR_INIT;
-	_cleanup_free_ char *json = NULL;
-	struct cli_source source;
-	int r = cli_source_load(cli, &source);
-
-	if (r)
-		return r;
-	r = cli_source_plan(&source);
-	if (r == 0 && domain && !vbmq_placement_domain(source.plan->placement, domain))
-		r = cli_failf(CLI_FAILED, "no domain '%s' in %s (vbmqctl list shows them)", domain, source.origin);
-	if (r == 0 && cli->json)
-		r = vbmq_explain_format(source.plan, domain, true, &json, &err) < 0 ? cli_fail(CLI_FAILED, &err)
-										    : cli_print_text(json);
-	else if (r == 0)
-		r = explain_all(cli, source.plan, domain, thread);
 	cli_source_done(&source);
 	return r;
 }

@@ -35,7 +35,12 @@ const struct cli_verb cli_verbs[] = {
 	  "fulfilled.",
 	  "", cmd_plan },
 	{ "explain", "[DOMAIN [THREAD]]", 0, 2, SOURCE, "Why every thread is where it is, and the next best place",
-	  "THREAD is iothread1, vcpu0 and the like.", "domain", cmd_explain },
+	  "THREAD is iothread1, vcpu0 and the like. Where a thread has a nearer core somewhere, it is told who has "
+	  "that core;\n"
+	  "where a wish is not fulfilled or a thread could stand nearer, what single change of the policy or of a "
+	  "domain's\n"
+	  "metadata would do. Each was tried by planning with it; the least intrusive comes first.",
+	  "domain", cmd_explain },
 	{ "apply", "", 0, 0, O(DRY_RUN) | O(PLAN_ID) | O(DIRECT) | O(POLICY) | O(RUN_DIR),
 	  "Carry out the plan and read it back", NULL, "", cmd_apply },
 	{ "rebalance", "", 0, 0,

@@ -155,12 +155,84 @@ static json_t *next_new(struct vbmq_json_writer *w, const struct vbmq_why *why)
 	return o;
 }
 
-static json_t *threads_new(struct vbmq_json_writer *w, const struct vbmq_placement *p,
-			   const struct vbmq_place_domain *d)
+/* --- what would have to change ---------------------------------------------------------------------------------------- */
+
+static json_t *remedies_new(struct vbmq_json_writer *w, const struct vbmq_placement *p, const struct vbmq_explained *c)
 {
 	json_t *list = vbmq_json_new_array(w);
 
+	for (size_t i = 0; i < c->n_remedies && w->code == 0; i++) {
+		const struct vbmq_remedy *r = &c->remedies[i];
+		_cleanup_free_ char *text = vbmq_remedy_text(r, p);
+		bool sized = r->kind == VBMQ_REMEDY_SHARED_MIN || r->kind == VBMQ_REMEDY_IOTHREADS ||
+			     r->kind == VBMQ_REMEDY_PRIORITY;
+		json_t *o = vbmq_json_new_object(w);
+
+		vbmq_json_put_text(w, o, "change", vbmq_remedy_words[r->kind]);
+		if (r->kind >= VBMQ_REMEDY_IOTHREADS)
+			vbmq_json_put_text(w, o, "domain", p->domains[r->domain].name);
+		if (sized) {
+			vbmq_json_put_int(w, o, "from", r->from);
+			vbmq_json_put_int(w, o, "to", r->to);
+		}
+		vbmq_json_put_u64(w, o, "losers", r->n_losers);
+		vbmq_json_put(w, o, "text", text ? json_string(text) : NULL);
+		vbmq_json_append(w, list, o);
+	}
+	return list;
+}
+
+static json_t *better_new(struct vbmq_json_writer *w, const struct vbmq_placement *p, const struct vbmq_explained *c)
+{
+	json_t *o = vbmq_json_new_object(w), *held;
+
+	vbmq_json_put_cpus(w, o, "cpus", &c->better);
+	vbmq_json_put_u64(w, o, "numa", c->numa);
+	vbmq_json_put_u64(w, o, "locality", c->locality);
+	if (c->held) {
+		const struct vbmq_place_domain *d = &p->domains[c->holder];
+
+		held = vbmq_json_new_object(w);
+		vbmq_json_put_text(w, held, "domain", d->name);
+		vbmq_json_put_text(w, held, "kind", vbmq_thread_kind_words[d->threads[c->holder_thread].kind]);
+		vbmq_json_put_int(w, held, "id", d->threads[c->holder_thread].id);
+		vbmq_json_put_int(w, held, "priority", d->priority);
+		vbmq_json_put(w, o, "held_by", held);
+	}
+	return o;
+}
+
+static json_t *queues_new(struct vbmq_json_writer *w, const struct vbmq_place_domain *d)
+{
+	json_t *list = vbmq_json_new_array(w);
+
+	for (size_t i = 0; i < d->n_disks; i++)
+		for (size_t q = 0; q < d->disks[i].n_queues && w->code == 0; q++) {
+			const struct vbmq_place_queue *queue = &d->disks[i].queues[q];
+			json_t *o = vbmq_json_new_object(w);
+
+			vbmq_json_put_text(w, o, "disk", d->disks[i].target);
+			vbmq_json_put_int(w, o, "index", (int64_t)q);
+			vbmq_json_put_int(w, o, "iothread", queue->iothread);
+			vbmq_json_put_cpus(w, o, "vcpus", &queue->vcpus);
+			if (queue->completes != VBMQ_COMPLETES_UNKNOWN)
+				vbmq_json_put_text(w, o, "distance", vbmq_completes_words[queue->completes]);
+			vbmq_json_append(w, list, o);
+		}
+	return list;
+}
+
+/* --- the document ----------------------------------------------------------------------------------------------------- */
+
+static json_t *threads_new(struct vbmq_json_writer *w, const struct vbmq_placement *p, const struct vbmq_explanation *x,
+			   uint32_t domain)
+{
+	const struct vbmq_place_domain *d = &p->domains[domain];
+
+	json_t *list = vbmq_json_new_array(w);
+
 	for (size_t i = 0; i < d->n_threads && w->code == 0; i++) {
+		const struct vbmq_explained *c = vbmq_explanation_find(x, domain, (uint32_t)i);
 		const struct vbmq_place_thread *t = &d->threads[i];
 		_cleanup_free_ char *text = reason(p, t);
 		json_t *o = vbmq_json_new_object(w);
@@ -175,12 +247,22 @@ static json_t *threads_new(struct vbmq_json_writer *w, const struct vbmq_placeme
 			vbmq_json_put(w, o, "cost", cost_new(w, &t->why.cost));
 		if (t->why.known && t->why.has_next)
 			vbmq_json_put(w, o, "next", next_new(w, &t->why));
+		if (c) {
+			vbmq_json_put(w, o, "better", better_new(w, p, c));
+			vbmq_json_put(w, o, "remedies", remedies_new(w, p, c));
+		}
 		vbmq_json_append(w, list, o);
 	}
 	return list;
 }
 
 int vbmq_explain_format(const struct vbmq_plan *plan, const char *domain, bool pretty, char **ret, struct vbmq_err *err)
+{
+	return vbmq_explain_format_with(plan, NULL, domain, pretty, ret, err);
+}
+
+int vbmq_explain_format_with(const struct vbmq_plan *plan, const struct vbmq_explanation *x, const char *domain,
+			     bool pretty, char **ret, struct vbmq_err *err)
 {
 	const struct vbmq_placement *p = plan->placement;
 	const struct vbmq_place_domain *only = domain ? vbmq_placement_domain(p, domain) : NULL;
@@ -193,7 +275,8 @@ int vbmq_explain_format(const struct vbmq_plan *plan, const char *domain, bool p
 	domains = vbmq_json_new_array(&w);
 	vbmq_json_put_text(&w, root, "schema", VBMQ_EXPLAIN_SCHEMA);
 	vbmq_json_put_text(&w, root, "plan_id", plan->id);
-	for (size_t i = 0; i < p->n_domains && w.code == 0; i++) {
+	for (uint32_t i = 0; i < p->n_domains && w.code == 0; i++) {
+		const struct vbmq_explained *c = vbmq_explanation_find(x, i, VBMQ_EXPLAIN_ALL);
 		const struct vbmq_place_domain *d = &p->domains[i];
 		json_t *o;
 
@@ -202,7 +285,10 @@ int vbmq_explain_format(const struct vbmq_plan *plan, const char *domain, bool p
 		o = vbmq_json_new_object(&w);
 		vbmq_json_put_text(&w, o, "name", d->name);
 		vbmq_json_put_text(&w, o, "uuid", d->uuid);
-		vbmq_json_put(&w, o, "threads", threads_new(&w, p, d));
+		vbmq_json_put(&w, o, "threads", threads_new(&w, p, x, i));
+		vbmq_json_put(&w, o, "queues", queues_new(&w, d));
+		if (c)
+			vbmq_json_put(&w, o, "remedies", remedies_new(&w, p, c));
 		vbmq_json_append(&w, domains, o);
 	}
 	vbmq_json_put(&w, root, "domains", domains);

@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 #include "core/capacity.h"
+#include "core/explain.h"
 #include "core/plan.h"
 #include "core/report.h"
 
@@ -27,6 +28,9 @@ int vbmq_plan_parse(const char *name, const char *json, size_t len, struct vbmq_
 /* Why every thread is where it is. domain (name or UUID) NULL: all of them; one that is not in the plan: -ENOENT. */
 int vbmq_explain_format(const struct vbmq_plan *plan, const char *domain, bool pretty, char **ret,
 			struct vbmq_err *err);
+/* ... and what would have to change, x of vbmq_explain_make() for this plan's placement; NULL: without. */
+int vbmq_explain_format_with(const struct vbmq_plan *plan, const struct vbmq_explanation *x, const char *domain,
+			     bool pretty, char **ret, struct vbmq_err *err);
 
 /* steps: the plan's, or those of a restore. Domains get their names from plan or, where that is NULL (restore), from
  * snapshot; the other one may be NULL. */

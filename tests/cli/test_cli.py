@@ -278,3 +278,25 @@ def test_rebalance_says_when_there_is_nothing_to_gain():
     doc = json.loads(run("rebalance", "--snapshot", golden("settled-does-not-move"), "--json").stdout)
     documents.validate(doc, "rebalance")
     assert not doc["better"] and doc["moves"] == []
+
+
+def test_explain_says_what_would_have_to_change(tmp_path):
+    """Too few cores: what explain names is made by hand, and then the wish is fulfilled."""
+    snapshot = json.loads(golden("shortage-count-said").read_text())
+    text = run("explain", "--snapshot", golden("shortage-count-said"), "b").stdout
+    assert "what it wishes would be possible with" in text and "iothreads of b from 2 to 1" in text
+    assert re.search(r"^ *vda +0 +iothread1 +vCPU 0 +same L3", text, re.M)
+    doc = json.loads(run("explain", "--snapshot", golden("shortage-count-said"), "b", "--json").stdout)
+    documents.validate(doc, "explain")
+    domain = doc["domains"][0]
+    changes = {r["change"]: r for r in domain["remedies"]}
+    assert list(changes)[0] == "iothreads" and "exclusive" in changes
+    assert {q["distance"] for q in domain["queues"]} == {"l3"}
+    file = tmp_path / "s.json"
+    for wish in ({"iothreads": changes["iothreads"]["to"]}, {"exclusive": "cpu"}):
+        changed = json.loads(json.dumps(snapshot))
+        next(d for d in changed["domains"] if d["name"] == "b")["wish"].update(wish)
+        file.write_text(json.dumps(changed))
+        plan = json.loads(run("plan", "--snapshot", file, "--json").stdout)  # exit status 0: feasible
+        assert not plan["infeasible"]
+    run("plan", "--snapshot", golden("shortage-count-said"), code=4)

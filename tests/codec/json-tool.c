@@ -25,12 +25,12 @@
 #include "util/file.h"
 
 static int print_plan(const struct vbmq_plan *plan, const char *kind, const struct vbmq_host *host,
-		      struct vbmq_report *report, char **ret, struct vbmq_err *err)
+		      struct vbmq_report *report, const struct vbmq_explanation *x, char **ret, struct vbmq_err *err)
 {
 	if (strcmp(kind, "plan") == 0)
 		return vbmq_plan_format(plan, host, true, ret, err);
 	if (strcmp(kind, "explain") == 0)
-		return vbmq_explain_format(plan, NULL, true, ret, err);
+		return vbmq_explain_format_with(plan, x, NULL, true, ret, err);
 	return vbmq_report_format(report, plan, NULL, plan->steps, plan->n_steps, true, ret, err);
 }
 
@@ -108,6 +108,7 @@ static int model(const char *kind, char **ret, struct vbmq_err *err)
 	struct vbmq_snapshot *snapshot = model_snapshot();
 	struct vbmq_plan *plan = model_plan();
 	struct vbmq_report *report = model_report(plan);
+	struct vbmq_explanation *x = model_explanation();
 	struct vbmq_undo *undo = model_undo();
 	int r;
 
@@ -118,9 +119,10 @@ static int model(const char *kind, char **ret, struct vbmq_err *err)
 	else if (strcmp(kind, "stats") == 0)
 		r = print_stats(ret, err);
 	else
-		r = print_plan(plan, kind, NULL, report, ret, err);
+		r = print_plan(plan, kind, NULL, report, x, ret, err);
 	vbmq_snapshot_free(snapshot);
 	vbmq_report_free(report);
+	vbmq_explanation_free(x);
 	vbmq_plan_free(plan);
 	vbmq_undo_free(undo);
 	return r;
@@ -130,6 +132,7 @@ static int make(const char *kind, const char *file, char **ret, struct vbmq_err 
 {
 	_cleanup_free_ char *text = NULL;
 	struct vbmq_snapshot *snapshot = NULL;
+	struct vbmq_explanation *x = NULL;
 	struct vbmq_report *report = NULL;
 	struct vbmq_plan *plan = NULL;
 	char id[VBMQ_PLAN_ID_LEN + 1];
@@ -145,11 +148,14 @@ static int make(const char *kind, const char *file, char **ret, struct vbmq_err 
 		r = vbmq_plan_id(snapshot, &policy, id, err);
 	if (r == 0)
 		r = vbmq_plan_make(snapshot, &policy, id, &plan, err);
+	if (r == 0)
+		r = vbmq_explain_make(snapshot, &policy, plan->placement, VBMQ_EXPLAIN_ALL, &x, err);
 	if (r == 0) {
 		report = vbmq_report_new(plan);
-		r = report ? print_plan(plan, kind, snapshot->host, report, ret, err) : vbmq_err_oom(err);
+		r = report ? print_plan(plan, kind, snapshot->host, report, x, ret, err) : vbmq_err_oom(err);
 	}
 	vbmq_report_free(report);
+	vbmq_explanation_free(x);
 	vbmq_plan_free(plan);
 	vbmq_snapshot_free(snapshot);
 	vbmq_policy_done(&policy);

@@ -223,3 +223,35 @@ struct vbmq_stats *model_stats(unsigned n)
 		}
 	return s;
 }
+
+struct vbmq_explanation *model_explanation(void)
+{
+	struct vbmq_explanation *x = calloc(1, sizeof(*x));
+
+	model_must(x, "explanation");
+	x->items = calloc(3, sizeof(*x->items));
+	model_must(x->items, "explanation");
+	x->n_items = 3;
+	x->items[0] = (struct vbmq_explained){ .thread = VBMQ_EXPLAIN_ALL, .n_remedies = 4 };
+	x->items[0].remedies[0] =
+		(struct vbmq_remedy){ .kind = VBMQ_REMEDY_SHARED_MIN, .from = 4, .to = 2, .cores = 2 };
+	x->items[0].remedies[1] = (struct vbmq_remedy){ .kind = VBMQ_REMEDY_IOTHREADS, .from = 4, .to = 3 };
+	x->items[0].remedies[2] = (struct vbmq_remedy){ .kind = VBMQ_REMEDY_EXCLUSIVE };
+	x->items[0].remedies[3] =
+		(struct vbmq_remedy){ .kind = VBMQ_REMEDY_PRIORITY, .from = -10, .to = 1, .n_losers = 1, .loser = 1 };
+	x->items[1] = (struct vbmq_explained){
+		.thread = 2,
+		.n_remedies = 4,
+		.better = model_cpus("1,5"),
+		.locality = 7,
+		.held = true,
+		.holder = 0,
+		.holder_thread = 3,
+	};
+	x->items[1].remedies[0].kind = VBMQ_REMEDY_REBALANCE;
+	x->items[1].remedies[1].kind = VBMQ_REMEDY_RESERVED;
+	x->items[1].remedies[2].kind = VBMQ_REMEDY_DEDICATED;
+	x->items[1].remedies[3].kind = VBMQ_REMEDY_FOLLOW;
+	x->items[2] = (struct vbmq_explained){ .thread = 3, .better = model_cpus("0,4"), .numa = 11 };
+	return x;
+}

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 
+#include "core/explain.h"
 #include "core/plan.h"
 #include "core/report.h"
 #include "core/snapshot.h"
@@ -14,6 +15,8 @@
 
 struct vbmq_snapshot *model_snapshot(void); /* 2 nodes, 4 cores, 2 domains; finished */
 struct vbmq_plan *model_plan(void); /* every kind of step and diagnostic */
+/* What would have to change for the plan of model_plan(); every kind of remedy. */
+struct vbmq_explanation *model_explanation(void);
 struct vbmq_report *model_report(const struct vbmq_plan *plan); /* every outcome and check */
 struct vbmq_stats *model_stats(unsigned n); /* a guest; n 0: at first, 1: a second later */
 struct vbmq_undo *model_undo(void); /* every kind of entry */

@@ -226,6 +226,27 @@ static void test_explain(void **state)
 	vbmq_plan_free(p);
 }
 
+static void test_remedies(void **state)
+{
+	struct vbmq_plan *p = model_plan();
+	struct vbmq_explanation *x = model_explanation();
+	_cleanup_free_ char *text = NULL;
+
+	assert_int_equal(vbmq_explain_format_with(p, x, NULL, false, &text, NULL), 0);
+	assert_non_null(strstr(text,
+			       "\"remedies\":[{\"change\":\"shared-min-cores\",\"from\":4,\"to\":2,\"losers\":0,"
+			       "\"text\":\"2 more cores: shared-min-cores from 4 to 2\"},{\"change\":\"iothreads\","
+			       "\"domain\":\"db1\",\"from\":4,\"to\":3,\"losers\":0,"
+			       "\"text\":\"iothreads of db1 from 4 to 3\"}"));
+	assert_non_null(strstr(text, "\"better\":{\"cpus\":\"1,5\",\"numa\":0,\"locality\":7,\"held_by\":{"
+				     "\"domain\":\"db1\",\"kind\":\"iothread\",\"id\":2,\"priority\":-10}}"));
+	assert_non_null(strstr(text, "\"better\":{\"cpus\":\"0,4\",\"numa\":11,\"locality\":0},\"remedies\":[]"));
+	assert_non_null(strstr(text, "\"losers\":1,"));
+	assert_non_null(strstr(text, ", at the cost of web "));
+	vbmq_explanation_free(x);
+	vbmq_plan_free(p);
+}
+
 static void test_report(void **state)
 {
 	struct vbmq_plan *p = model_plan();
@@ -299,8 +320,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_design), cmocka_unit_test(test_round_trip), cmocka_unit_test(test_cuts_and_flips),
-		cmocka_unit_test(test_errors), cmocka_unit_test(test_explain),	  cmocka_unit_test(test_report),
-		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_errors), cmocka_unit_test(test_explain),	  cmocka_unit_test(test_remedies),
+		cmocka_unit_test(test_report), cmocka_unit_test(test_memory),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
