@@ -202,7 +202,7 @@ static void test_coupled(uint64_t first, unsigned long n, bool show)
 
 int main(int argc, char **argv)
 {
-	unsigned long n_exact = 200, n_coupled = 300, seed = 1;
+	unsigned long n_exact = 200, n_coupled = 100, seed = 1;
 	bool show = false;
 
 	for (int i = 1; i < argc; i += 2) {
