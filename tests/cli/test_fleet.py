@@ -21,7 +21,7 @@ HOST = "synthetic:node:2 l3:4 core:8 pu:2"
 
 def run(*args, code=0, **kw):
     r = subprocess.run([VBMQCTL, *map(str, args)], capture_output=True, text=True, errors="replace",
-                       timeout=60, **kw)
+                       timeout=240, **kw)
     assert r.returncode == code, "%s: exit %d\n%s%s" % (" ".join(map(str, args)), r.returncode, r.stdout, r.stderr)
     return r
 
@@ -95,7 +95,7 @@ def test_guests_of_a_domain_xml():
     assert all(t["cpus"] in on_node_1 for d in doc["domains"][:2] for t in d["threads"] if t["kind"] == "iothread")
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_max_is_what_planning_says(fleet, seed):
     """One more than --max does not fit, --max does; without --max, and counted from the diagnostics of the guests."""
     rng = random.Random(seed)
@@ -110,7 +110,7 @@ def test_max_is_what_planning_says(fleet, seed):
     def trouble(counts):
         """Guests of which something is said that means a shortage, by template."""
         r = subprocess.run([VBMQCTL, "plan", "--json", "--host", host, "-f", fleet(text(counts), "try.conf")],
-                           capture_output=True, text=True, timeout=60)
+                           capture_output=True, text=True, timeout=240)
         assert r.returncode in (0, 4), r.stderr
         short = {"fewer-iothreads", "iothreads-share-core", "iothreads-on-shared-set", "vcpus-on-shared-set"}
         bad = [d["name"][:2] for d in json.loads(r.stdout)["domains"] if short & {g["code"] for g in d["diagnostics"]}]
@@ -118,7 +118,7 @@ def test_max_is_what_planning_says(fleet, seed):
 
     counts = [t["count"] for t in tried]
     r = subprocess.run([VBMQCTL, "plan", "--json", "--max", "--host", host, "-f", fleet(text(counts))], capture_output=True,
-                       text=True, timeout=60)
+                       text=True, timeout=240)
     doc = json.loads(r.stdout)
     for i in range(2):
         most, others = template(doc, "t%d" % i)["max"]["guests"], 1 - i

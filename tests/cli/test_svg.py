@@ -23,7 +23,7 @@ MAY = {"svg": {"version", "width", "height"}, "style": {"type"}, "defs": set(), 
 
 
 def run(*args, code=0, **kw):
-    r = subprocess.run([VBMQCTL, *map(str, args)], capture_output=True, timeout=60, **kw)
+    r = subprocess.run([VBMQCTL, *map(str, args)], capture_output=True, timeout=240, **kw)
     assert r.returncode == code, (args, r.returncode, r.stdout, r.stderr)
     return r
 
@@ -134,7 +134,7 @@ def changed(tmp_path, change, policy=None, args=("--host", HOST, "--domain", DB1
     s.write_text(json.dumps(doc))
     f = tmp_path / "p.conf"
     f.write_text("[policy]\n%s\n" % (policy or ""))
-    r = subprocess.run([VBMQCTL, "plan", "--snapshot", s, "--policy", f, "--svg", "-"], capture_output=True, timeout=60)
+    r = subprocess.run([VBMQCTL, "plan", "--snapshot", s, "--policy", f, "--svg", "-"], capture_output=True, timeout=240)
     assert r.returncode in (0, 4), r.stderr
     return judge(r.stdout)
 
