@@ -134,6 +134,13 @@ static void check_host(struct findings *f)
 		found(f, "host", GOOD, NULL, "isolated CPUs %s: used for dedicated threads first",
 		      isolated ? isolated : "?");
 	}
+	if (!vbmq_cpuset_is_empty(&h->nova)) {
+		_cleanup_free_ char *nova = vbmq_cpulist_format(&h->nova);
+
+		found(f, "nova", GOOD, NULL,
+		      "CPUs %s are in its cpu_dedicated_set: left to it, unless vbmqd.conf says nova=no",
+		      nova ? nova : "?");
+	}
 	check_parts(f, h);
 	vbmq_host_free(h);
 }

@@ -58,6 +58,7 @@ static int print_cores(const struct cli *cli, const struct vbmq_host *h)
 			    (const char *const[]){ number, cpus, node, l3, die, package,
 						   vbmq_cpuset_is_empty(&usable)		   ? "not usable"
 						   : vbmq_cpuset_intersects(&usable, &h->isolated) ? "isolated"
+						   : vbmq_cpuset_intersects(&usable, &h->nova)	   ? "Nova's"
 						   : vbmq_cpuset_equal(&usable, &core->cpus)	   ? ""
 												   : "partly usable" }))
 			return CLI_FAILED;

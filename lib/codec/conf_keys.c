@@ -94,6 +94,9 @@ const struct vbmq_conf_entry vbmq_conf_entries[] = {
 	{ { "host", "irqbalance", "yes", "yes | no",
 	    "Whether a running irqbalance is told to keep interrupts off dedicated cores. A list of banned CPUs that was set otherwise is left alone." },
 	  VBMQ_CONF_BOOL, AT(policy.ban_irqs), 0, 0, NULL },
+	{ { "host", "nova", "yes", "yes | no",
+	    "Whether the CPUs of cpu_dedicated_set in /etc/nova/nova.conf are Nova's: never dedicated here, and not shared." },
+	  VBMQ_CONF_BOOL, AT(policy.keep_off_nova), 0, 0, NULL },
 };
 /* clang-format on */
 

@@ -119,6 +119,8 @@ json_t *vbmq_json_host_new(struct vbmq_json_writer *w, const struct vbmq_host *h
 	vbmq_json_put_cpus(w, o, "online", &h->online);
 	vbmq_json_put_cpus(w, o, "allowed", &h->allowed);
 	vbmq_json_put_cpus(w, o, "isolated", &h->isolated);
+	if (!vbmq_cpuset_is_empty(&h->nova))
+		vbmq_json_put_cpus(w, o, "nova", &h->nova);
 	if (has_parts(h))
 		vbmq_json_put(w, o, "parts", parts_new(w, h));
 	vbmq_json_put(w, o, "cores", cores_new(w, h));
@@ -253,6 +255,7 @@ void vbmq_json_host(struct vbmq_json *v, struct vbmq_host *ret)
 	if (!vbmq_json_opt_cpus(v, "allowed", false, &ret->allowed))
 		ret->allowed = ret->online;
 	vbmq_json_opt_cpus(v, "isolated", true, &ret->isolated);
+	vbmq_json_opt_cpus(v, "nova", true, &ret->nova);
 	read_parts(v, ret);
 	read_nodes(v, ret);
 	read_l3s(v, ret);

@@ -142,6 +142,8 @@ json_t *vbmq_json_policy_new(struct vbmq_json_writer *w, const struct vbmq_polic
 	vbmq_json_put_int(w, o, "poll_shrink", p->poll_shrink);
 	if (!p->limit_slices) /* later than the others: said where it differs, so that older plan ids hold */
 		vbmq_json_put_bool(w, o, "limit_slices", false);
+	if (!p->keep_off_nova)
+		vbmq_json_put_bool(w, o, "keep_off_nova", false);
 	if (!p->ban_irqs)
 		vbmq_json_put_bool(w, o, "ban_irqs", false);
 	if (says_something(&p->override))
@@ -173,6 +175,7 @@ void vbmq_json_policy(struct vbmq_json *v, struct vbmq_policy *ret)
 	ret->poll_grow = (uint32_t)vbmq_json_opt_int(v, "poll_grow", 0, VBMQ_POLL_FACTOR_LIMIT, ret->poll_grow);
 	ret->poll_shrink = (uint32_t)vbmq_json_opt_int(v, "poll_shrink", 0, VBMQ_POLL_FACTOR_LIMIT, ret->poll_shrink);
 	ret->limit_slices = vbmq_json_opt_bool(v, "limit_slices", ret->limit_slices);
+	ret->keep_off_nova = vbmq_json_opt_bool(v, "keep_off_nova", ret->keep_off_nova);
 	ret->ban_irqs = vbmq_json_opt_bool(v, "ban_irqs", ret->ban_irqs);
 	m = vbmq_json_opt(v, "override");
 	if (m.value) {

@@ -140,6 +140,20 @@ static int place_irqbalance(struct place *p)
 	return 0;
 }
 
+static int say_nova(struct place *p)
+{
+	_cleanup_free_ char *cpus = vbmq_cpulist_format(&p->snapshot->host->nova);
+
+	if (!p->policy->keep_off_nova || vbmq_cpuset_is_empty(&p->snapshot->host->nova))
+		return 0;
+	return !cpus ? -ENOMEM
+		     : vbmq_diag_add(
+			       &p->placement->diags, VBMQ_DIAG_NOVA, VBMQ_INFO, "host",
+			       "CPUs %s are Nova's (cpu_dedicated_set): nobody gets them here. nova=no in [host] of "
+			       "vbmqd.conf ends that.",
+			       cpus);
+}
+
 int vbmq_parts_place(const struct vbmq_snapshot *snapshot, const struct vbmq_policy *policy,
 		     struct vbmq_placement *placement)
 {
@@ -148,7 +162,9 @@ int vbmq_parts_place(const struct vbmq_snapshot *snapshot, const struct vbmq_pol
 	for (unsigned i = 0; i < VBMQ_SLICES; i++)
 		if (place_unit(&p, i) < 0)
 			return -ENOMEM;
-	return place_irqbalance(&p);
+	if (place_irqbalance(&p) < 0)
+		return -ENOMEM;
+	return say_nova(&p);
 }
 
 /* --- steps ------------------------------------------------------------------------------------------------------------ */

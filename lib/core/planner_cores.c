@@ -80,6 +80,8 @@ int vbmq_pl_cores_init(struct vbmq_pl *pl)
 	gone = vbmq_cpuset_or(&gone, &kept);
 	pl->cpu_ok = vbmq_cpuset_andnot(&h->usable, &gone);
 	pl->cpu_ok = vbmq_cpuset_andnot(&pl->cpu_ok, &pl->policy->reserved);
+	if (pl->policy->keep_off_nova)
+		pl->cpu_ok = vbmq_cpuset_andnot(&pl->cpu_ok, &h->nova);
 	if (!vbmq_cpuset_is_empty(&pl->policy->dedicated))
 		pl->cpu_ok = vbmq_cpuset_and(&pl->cpu_ok, &pl->policy->dedicated);
 	for (unsigned c = 0; c < h->n_cores; c++) {

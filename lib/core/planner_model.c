@@ -231,6 +231,8 @@ int vbmq_pl_init(struct vbmq_pl *pl, const struct vbmq_snapshot *snapshot, const
 	if (vbmq_cpuset_is_empty(&h->usable))
 		return vbmq_err_set(err, -EINVAL, "host '%s' has no usable CPU (online and allowed)", h->name);
 	pl->base = vbmq_cpuset_andnot(&h->usable, &h->isolated);
+	if (policy->keep_off_nova)
+		pl->base = vbmq_cpuset_andnot(&pl->base, &h->nova);
 	if (vbmq_cpuset_is_empty(&pl->base))
 		pl->base = h->usable; /* everything isolated: then nothing is, somebody has to do the work */
 	for (size_t i = 0; i < snapshot->n_domains; i++)

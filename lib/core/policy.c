@@ -70,6 +70,7 @@ void vbmq_policy_init(struct vbmq_policy *p)
 	*p = (struct vbmq_policy){
 		.hold_others = true,
 		.limit_slices = true,
+		.keep_off_nova = true,
 		.ban_irqs = true,
 		.defaults = VBMQ_WISH_INIT,
 		.auto_max = 4,

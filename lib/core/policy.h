@@ -110,6 +110,7 @@ struct vbmq_policy {
 	uint32_t poll_grow; /* default 1000 */
 	uint32_t poll_shrink; /* default 1 */
 	bool limit_slices; /* [host] slices: keep the host's own services off dedicated cores; default true */
+	bool keep_off_nova; /* [host] nova: its cpu_dedicated_set is taken; default true */
 	bool ban_irqs; /* [host] irqbalance: have it keep interrupts off dedicated cores; default true */
 	struct vbmq_wish override; /* command line layer, applied to every domain after its metadata */
 };

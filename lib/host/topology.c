@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "host/nova.h"
 #include "host/parts.h"
 #include "host/sysroot.h"
 #include "host/topology_map.h"
@@ -118,6 +119,17 @@ static void restrict_to_cgroups(const char *sysroot, struct vbmq_host *h)
 		}
 }
 
+/* Whoever kept the timer off these CPUs meant them for busy threads of their own. Not where nearly all CPUs are such
+ * (nohz_full=1-N is common beside pinned guests): an eighth at least has to be left for all the rest. */
+static void add_nohz_full(struct vbmq_host *h, const struct vbmq_cpuset *nohz)
+{
+	struct vbmq_cpuset both = vbmq_cpuset_or(&h->isolated, nohz);
+
+	both = vbmq_cpuset_and(&both, &h->online);
+	if ((vbmq_cpuset_count(&h->online) - vbmq_cpuset_count(&both)) * 8 >= vbmq_cpuset_count(&h->online))
+		h->isolated = both;
+}
+
 static void live_details(const char *sysroot, struct vbmq_host *h)
 {
 	struct vbmq_cpuset cpus;
@@ -126,6 +138,10 @@ static void live_details(const char *sysroot, struct vbmq_host *h)
 		h->online = vbmq_cpuset_and(&h->online, &cpus);
 	if (read_cpulist(sysroot, "/sys/devices/system/cpu/isolated", &cpus))
 		h->isolated = vbmq_cpuset_and(&cpus, &h->online);
+	if (read_cpulist(sysroot, "/sys/devices/system/cpu/nohz_full", &cpus))
+		add_nohz_full(h, &cpus);
+	if (vbmq_nova_dedicated(sysroot, &cpus))
+		h->nova = vbmq_cpuset_and(&cpus, &h->online);
 	restrict_to_cgroups(sysroot, h);
 	vbmq_parts_read(sysroot, h->parts);
 }

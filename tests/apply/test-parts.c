@@ -425,6 +425,29 @@ static void test_irqbalance_restarts(void **state)
 	end(&h);
 }
 
+/* What is Nova's is neither dedicated nor shared. */
+static void test_nova(void **state)
+{
+	struct vbmq_snapshot *s = host_of(one);
+	struct vbmq_cpuset nova = scene_cpus("1-2");
+	struct host h;
+
+	s->host->nova = nova;
+	begin(&h, s);
+	assert_int_equal(cycle(&h), 0);
+	assert_int_equal(vbmq_cpuset_count(&h.plan->placement->dedicated), 1);
+	assert_false(vbmq_cpuset_intersects(&h.plan->placement->dedicated, &nova));
+	assert_false(vbmq_cpuset_intersects(&h.plan->placement->shared, &nova));
+	assert_non_null(diag(&h, VBMQ_DIAG_NOVA, "host"));
+	assert_int_equal(cycle(&h), 0);
+	assert_int_equal(h.plan->n_steps, 0);
+	h.policy.keep_off_nova = false;
+	assert_int_equal(cycle(&h), 0);
+	assert_true(vbmq_cpuset_intersects(&h.plan->placement->shared, &nova));
+	assert_null(diag(&h, VBMQ_DIAG_NOVA, "host"));
+	end(&h);
+}
+
 /* --- steps alone ------------------------------------------------------------------------------------------------------ */
 
 static void test_moving_core(void **state)
@@ -481,6 +504,7 @@ int main(void)
 		cmocka_unit_test(test_failure),
 		cmocka_unit_test(test_irqbalance_of_others),
 		cmocka_unit_test(test_irqbalance_restarts),
+		cmocka_unit_test(test_nova),
 		cmocka_unit_test(test_moving_core),
 		cmocka_unit_test(test_place_not_given_up),
 	};

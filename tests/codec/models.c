@@ -198,7 +198,8 @@ struct vbmq_snapshot *model_snapshot(void)
 	s->policy->poll_max_ns = 500000;
 	s->policy->poll_grow = 7;
 	s->policy->poll_shrink = 9;
-	s->policy->limit_slices = s->policy->ban_irqs = false;
+	s->policy->limit_slices = s->policy->ban_irqs = s->policy->keep_off_nova = false;
+	s->host->nova = model_cpus("2");
 	s->policy->override.enabled = VBMQ_NO;
 	s->host->parts[VBMQ_PART_SYSTEM] = (struct vbmq_part){ .state = VBMQ_PART_OK, .held = true };
 	s->host->parts[VBMQ_PART_SYSTEM].cpus = s->host->parts[VBMQ_PART_SYSTEM].applied = model_cpus("0-1");

@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 #include "host/irqbalance.h"
+#include "host/nova.h"
 #include "host/parts.h"
 #include "lib/tree.h"
 #include "util/cleanup.h"
@@ -116,6 +117,36 @@ static void test_mask(void **state)
 	vbmq_cpuset_add(&cpus, VBMQ_CPUS_MAX - 1);
 	assert_int_equal(vbmq_parts_mask(&cpus, mask), VBMQ_CPUS_MAX / 8);
 	assert_int_equal(mask[VBMQ_CPUS_MAX / 8 - 1], 0x80);
+}
+
+static void test_nova(void **state)
+{
+	static const struct {
+		const char *text, *want; /* NULL: none */
+	} cases[] = {
+		{ "[DEFAULT]\\ncpu_dedicated_set = 1\\n[compute]\\n# cpu_dedicated_set=2\\ncpu_dedicated_set = "
+		  "4-12,^8, 15\\n"
+		  "[neutron]\\ncpu_dedicated_set = 3",
+		  "4-7,9-12,15" },
+		{ "[compute]\\ncpu_dedicated_set=1\\ncpu_shared_set=0\\n cpu_dedicated_set : 2-3", "2-3" },
+		{ "[compute]\\ncpu_dedicated_set=", NULL },
+		{ "[compute]\\ncpu_dedicated_set=$other", NULL },
+		{ "[compute]\\ncpu_dedicated_sets=1\\ncpu_shared_set=0-3", NULL },
+		{ "", NULL },
+	};
+
+	for (size_t i = 0; i < VBMQ_ELEMENTSOF(cases); i++) {
+		struct vbmq_cpuset is = VBMQ_CPUSET_EMPTY;
+		char text[512];
+		struct tree *t;
+
+		snprintf(text, sizeof(text), "/etc/nova/nova.conf = %s\n", cases[i].text);
+		t = tree_from_text(text);
+		assert_int_equal(vbmq_nova_dedicated(t->root, &is), cases[i].want != NULL);
+		assert_cpus(&is, cases[i].want ? cases[i].want : "");
+		assert_false(vbmq_nova_dedicated("/nowhere", &is));
+		tree_free(t);
+	}
 }
 
 /* --- irqbalance ------------------------------------------------------------------------------------------------------- */
@@ -332,6 +363,7 @@ int main(void)
 		cmocka_unit_test(test_units_that_cannot),
 		cmocka_unit_test(test_process),
 		cmocka_unit_test(test_mask),
+		cmocka_unit_test(test_nova),
 		cmocka_unit_test(test_irqbalance),
 		cmocka_unit_test(test_irqbalance_silent),
 		cmocka_unit_test(test_irqbalance_foreign),

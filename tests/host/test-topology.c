@@ -455,7 +455,8 @@ static struct tree *small_tree(const char *more)
 	assert_non_null(f);
 	fputs("/proc/mounts = cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n/proc/cpuinfo = processor : 0\n"
 	      "/sys/devices/system/cpu/online = 0-6\n/sys/devices/system/cpu/possible = 0-7\n"
-	      "/sys/devices/system/cpu/present = 0-7\n/sys/devices/system/cpu/isolated = 2,6-7\n"
+	      "/sys/devices/system/cpu/present = 0-7\n/sys/devices/system/cpu/isolated = "
+	      "2\n/sys/devices/system/cpu/nohz_full = 6-7\n"
 	      "/sys/devices/system/node/online = 0-1\n/sys/devices/system/node/possible = 0-1\n",
 	      f);
 	for (int node = 0; node < 2; node++) {
