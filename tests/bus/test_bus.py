@@ -349,7 +349,6 @@ def test_hup_reloads(vbmqd):
 
 def test_dropins_are_read_in_order(make, world):
     daemon = make(uri=world.uri, conf="[daemon]\nmode=manage\n")
-    os.mkdir(daemon.conf + ".d")
     for name, mode in (("90-last.conf", "observe"), ("10-first.conf", "manage"), ("99-not-ours.txt", "nonsense")):
         with open(f"{daemon.conf}.d/{name}", "w", encoding="ascii") as f:
             f.write(f"[daemon]\nmode={mode}\n")
