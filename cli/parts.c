@@ -15,20 +15,20 @@
 
 #define PATIENCE_USEC UINT64_C(5000000)
 
-static int limit_unit(const struct cli *cli, const struct vbmq_step *step, struct vbmq_err *err)
+static int set_unit(const struct cli *cli, uint32_t part, const struct vbmq_cpuset *cpus, struct vbmq_err *err)
 {
 	_cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
 	sd_bus_error error = SD_BUS_ERROR_NULL;
 	uint8_t mask[VBMQ_PARTS_MASK_MAX];
-	size_t n = vbmq_parts_mask(&step->cpus, mask);
+	size_t n = vbmq_parts_mask(cpus, mask);
 	int r = cli_bus_open(cli, &bus);
 
 	if (r >= 0)
 		r = sd_bus_message_new_method_call(bus, &m, "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
 						   "org.freedesktop.systemd1.Manager", "SetUnitProperties");
 	if (r >= 0)
-		r = sd_bus_message_append(m, "sb", vbmq_part_words[step->id], 1);
+		r = sd_bus_message_append(m, "sb", vbmq_part_words[part], 1);
 	if (r >= 0)
 		r = sd_bus_message_open_container(m, 'a', "(sv)");
 	if (r >= 0)
@@ -48,6 +48,19 @@ static int limit_unit(const struct cli *cli, const struct vbmq_step *step, struc
 			     error.message ? error.message : strerror(-r));
 	sd_bus_error_free(&error);
 	return r < 0 ? r : 0;
+}
+
+static int limit_unit(const struct cli *cli, const struct vbmq_step *step, struct vbmq_err *err)
+{
+	struct vbmq_cpuset all;
+	int r = 0;
+
+	if (vbmq_cpuset_is_empty(&step->cpus)) {
+		r = vbmq_parts_possible(NULL, &all, err);
+		if (r >= 0)
+			r = set_unit(cli, step->id, &all, err);
+	}
+	return r < 0 ? r : set_unit(cli, step->id, &step->cpus, err);
 }
 
 static int execute(void *ctx, const struct vbmq_step *step, struct vbmq_err *err)

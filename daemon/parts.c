@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
  * SetUnitProperties with runtime=true: systemd writes a drop-in below /run/systemd/system.control, so what is set outlives
- * a daemon-reload but not the boot, and has set the cgroup when it answers. An empty mask takes the limit away.
+ * a daemon-reload but not the boot, and has set the cgroup when it answers. An empty mask takes the limit away, but not out of the cgroup: see vbmq_parts_possible().
  */
 #include "daemon/parts.h"
 
@@ -36,7 +36,7 @@ static int append_mask(sd_bus_message *m, const struct vbmq_cpuset *cpus)
 	return r;
 }
 
-static int limit_unit(struct vbmqd_parts *p, const struct vbmq_step *step, struct vbmq_err *err)
+static int set_unit(struct vbmqd_parts *p, uint32_t part, const struct vbmq_cpuset *cpus, struct vbmq_err *err)
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
 	sd_bus_error error = SD_BUS_ERROR_NULL;
@@ -46,9 +46,9 @@ static int limit_unit(struct vbmqd_parts *p, const struct vbmq_step *step, struc
 		r = sd_bus_message_new_method_call(p->bus, &m, "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
 						   "org.freedesktop.systemd1.Manager", "SetUnitProperties");
 	if (r >= 0)
-		r = sd_bus_message_append(m, "sb", vbmq_part_words[step->id], 1);
+		r = sd_bus_message_append(m, "sb", vbmq_part_words[part], 1);
 	if (r >= 0)
-		r = append_mask(m, &step->cpus);
+		r = append_mask(m, cpus);
 	if (r >= 0)
 		r = sd_bus_call(p->bus, m, PATIENCE_USEC, &error, NULL);
 	if (r < 0)
@@ -58,6 +58,19 @@ static int limit_unit(struct vbmqd_parts *p, const struct vbmq_step *step, struc
 	if (r < 0)
 		vbmqd_parts_close(p); /* it may be broken: the next step tries a new one */
 	return r < 0 ? r : 0;
+}
+
+static int limit_unit(struct vbmqd_parts *p, const struct vbmq_step *step, struct vbmq_err *err)
+{
+	struct vbmq_cpuset all;
+	int r = 0;
+
+	if (vbmq_cpuset_is_empty(&step->cpus)) {
+		r = vbmq_parts_possible(NULL, &all, err);
+		if (r >= 0)
+			r = set_unit(p, step->id, &all, err);
+	}
+	return r < 0 ? r : set_unit(p, step->id, &step->cpus, err);
 }
 
 static int execute(void *ctx, const struct vbmq_step *step, struct vbmq_err *err)

@@ -4,7 +4,8 @@
  *
  * systemd writes AllowedCPUs= of a unit into cpuset.cpus of its cgroup, on the unified hierarchy only. Reading it there
  * needs no bus and tells what is in force, whoever asked for it. Where no unit below the root is limited, the file is not
- * there at all: systemd turns the cpuset controller on when it is first needed.
+ * there at all: systemd turns the cpuset controller on when it is first needed. When it is needed no more, by this unit,
+ * the file stays and holds what it held; so no limit looks like one that leaves every CPU.
  */
 #include "host/parts.h"
 
@@ -19,6 +20,7 @@
 #include "util/err.h"
 
 #define ROOT "/sys/fs/cgroup"
+#define CPUS "/sys/devices/system/cpu"
 #define CGROUP_MAX 65536u
 
 static bool is_there(const char *sysroot, const char *path)
@@ -42,20 +44,49 @@ static bool has_word(const char *line, const char *word)
 	return false;
 }
 
-int vbmq_parts_read_unit(const char *sysroot, unsigned part, struct vbmq_cpuset *ret, struct vbmq_err *err)
+/* ret: empty where the file is empty or missing */
+static int read_cpus(const char *sysroot, const char *path, struct vbmq_cpuset *ret, struct vbmq_err *err)
 {
 	_cleanup_free_ char *line = NULL;
 	struct vbmq_err why = VBMQ_ERR_INIT;
 	struct vbmq_cpuset cpus = VBMQ_CPUSET_EMPTY;
-	char path[128];
-	int r;
+	int r = vbmq_sysroot_line(sysroot, path, &line);
 
-	snprintf(path, sizeof(path), ROOT "/%s/cpuset.cpus", vbmq_part_words[part]);
-	r = vbmq_sysroot_line(sysroot, path, &line);
 	if (r == 0 && *line && vbmq_cpulist_parse(line, strlen(line), 0, &cpus, &why) < 0)
 		return vbmq_err_set(err, -EBADMSG, "%s: %s", path, why.text);
 	if (r < 0 && r != -ENOENT)
 		return vbmq_err_set(err, r, "%s: %s", path, strerror(-r));
+	*ret = cpus;
+	return 0;
+}
+
+int vbmq_parts_possible(const char *sysroot, struct vbmq_cpuset *ret, struct vbmq_err *err)
+{
+	struct vbmq_cpuset cpus;
+	int r = read_cpus(sysroot, CPUS "/possible", &cpus, err);
+
+	if (r < 0)
+		return r;
+	if (vbmq_cpuset_is_empty(&cpus))
+		return vbmq_err_set(err, -ENODATA, CPUS "/possible names no CPU");
+	*ret = cpus;
+	return 0;
+}
+
+int vbmq_parts_read_unit(const char *sysroot, unsigned part, struct vbmq_cpuset *ret, struct vbmq_err *err)
+{
+	struct vbmq_cpuset cpus, online;
+	char path[128];
+	int r;
+
+	snprintf(path, sizeof(path), ROOT "/%s/cpuset.cpus", vbmq_part_words[part]);
+	r = read_cpus(sysroot, path, &cpus, err);
+	if (r >= 0)
+		r = read_cpus(sysroot, CPUS "/online", &online, err);
+	if (r < 0)
+		return r;
+	if (!vbmq_cpuset_is_empty(&online) && vbmq_cpuset_is_subset(&online, &cpus))
+		cpus = VBMQ_CPUSET_EMPTY;
 	*ret = cpus;
 	return 0;
 }

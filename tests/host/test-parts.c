@@ -50,6 +50,37 @@ static void test_units(void **state)
 	tree_free(t);
 }
 
+static void test_a_limit_that_leaves_everything_is_none(void **state)
+{
+	static const struct {
+		const char *limit, *online, *want;
+	} cases[] = {
+		{ "0-15", "0-15", "" }, /* what is left in the file after a limit was taken away */
+		{ "0-31", "0-15", "" },	    { "0-15", "0-2,4-15", "" }, { "0-14", "0-15", "0-14" },
+		{ "0-15", "0-16", "0-15" }, { "", "0-15", "" },
+	};
+
+	for (size_t i = 0; i < VBMQ_ELEMENTSOF(cases); i++) {
+		char text[512];
+		struct tree *t;
+		struct vbmq_part parts[VBMQ_PARTS];
+		struct vbmq_cpuset all;
+		struct vbmq_err err = VBMQ_ERR_INIT;
+
+		snprintf(text, sizeof(text),
+			 V2 "/sys/fs/cgroup/user.slice/cpuset.cpus = %s\n/sys/devices/system/cpu/online = %s\n"
+			    "/sys/devices/system/cpu/possible = 0-63\n",
+			 cases[i].limit, cases[i].online);
+		t = tree_from_text(text);
+		vbmq_parts_read(t->root, parts);
+		assert_int_equal(parts[VBMQ_PART_USER].state, VBMQ_PART_OK);
+		assert_cpus(&parts[VBMQ_PART_USER].cpus, cases[i].want);
+		assert_int_equal(vbmq_parts_possible(t->root, &all, &err), 0);
+		assert_cpus(&all, "0-63");
+		tree_free(t);
+	}
+}
+
 static void test_units_that_cannot(void **state)
 {
 	static const struct {
@@ -360,6 +391,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_units),
+		cmocka_unit_test(test_a_limit_that_leaves_everything_is_none),
 		cmocka_unit_test(test_units_that_cannot),
 		cmocka_unit_test(test_process),
 		cmocka_unit_test(test_mask),
