@@ -10,6 +10,7 @@
 #include <systemd/sd-bus.h>
 #include <unistd.h>
 
+#include "bus/open.h"
 #include "core/rebalance.h"
 #include "util/cleanup.h"
 
@@ -21,31 +22,9 @@
 #define PATIENCE_USEC UINT64_C(2000000) /* afterwards the user is told that it goes on */
 #define DOCUMENT_MAX (64 * 1024 * 1024)
 
-int cli_bus_open(const struct cli *cli, sd_bus **ret)
-{
-	_cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
-	int r;
-
-	if (strcmp(cli->bus, "system") == 0)
-		return sd_bus_open_system(ret);
-	if (strcmp(cli->bus, "session") == 0)
-		return sd_bus_open_user(ret);
-	r = sd_bus_new(&bus);
-	if (r >= 0)
-		r = sd_bus_set_address(bus, cli->bus);
-	if (r >= 0)
-		r = sd_bus_set_bus_client(bus, 1);
-	if (r >= 0)
-		r = sd_bus_start(bus);
-	if (r < 0)
-		return r;
-	*ret = VBMQ_STEAL(bus);
-	return 0;
-}
-
 static int connect_bus(const struct cli *cli, sd_bus **ret)
 {
-	int r = cli_bus_open(cli, ret);
+	int r = vbmq_bus_open(cli->bus, ret);
 
 	if (r < 0)
 		return cli_failf(CLI_NO_DAEMON,
@@ -244,5 +223,5 @@ bool cli_bus_running(struct cli *cli)
 {
 	_cleanup_(sd_bus_flush_close_unrefp) sd_bus *bus = NULL;
 
-	return cli_bus_open(cli, &bus) >= 0 && sd_bus_get_name_creds(bus, SERVICE, 0, NULL) >= 0;
+	return vbmq_bus_open(cli->bus, &bus) >= 0 && sd_bus_get_name_creds(bus, SERVICE, 0, NULL) >= 0;
 }

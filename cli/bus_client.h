@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #pragma once
 
-#include <systemd/sd-bus.h>
-
 #include "cli.h"
 
 /*
@@ -18,7 +16,5 @@ int cli_bus_apply(struct cli *cli, const char *plan_id, bool rebalance, char **r
 int cli_bus_call(struct cli *cli, const char *method);
 /* A string property of the Manager; caller frees. */
 int cli_bus_property(struct cli *cli, const char *property, char **ret);
-/* A connection of the caller's own; 0 or a negative errno. */
-int cli_bus_open(const struct cli *cli, sd_bus **ret);
 /* Whether vbmqd answers on the bus; no message. */
 bool cli_bus_running(struct cli *cli);

@@ -12,7 +12,6 @@
 #include "codec/json_plan.h"
 #include "codec/json_undo.h"
 #include "core/verify.h"
-#include "parts.h"
 #include "util/cleanup.h"
 #include "util/file.h"
 
@@ -50,7 +49,8 @@ int cli_direct_begin(struct cli *cli, struct cli_direct *ret)
 	if (r)
 		return r;
 	vbmq_act_libvirt(ret->virt, &vbmq_capture_task_ops, &ret->actuator);
-	ret->parts = cli_parts_actuator(cli);
+	ret->own.where = cli->bus;
+	ret->parts = vbmq_bus_parts_actuator(&ret->own);
 	ret->apply = (struct vbmq_apply){
 		.actuator = &ret->actuator,
 		.parts = &ret->parts,
@@ -63,6 +63,7 @@ int cli_direct_begin(struct cli *cli, struct cli_direct *ret)
 
 void cli_direct_end(struct cli_direct *d)
 {
+	vbmq_bus_parts_close(&d->own);
 	vbmq_undo_free(d->undo);
 	vbmq_virt_close(d->virt);
 }

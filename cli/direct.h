@@ -2,6 +2,7 @@
 #pragma once
 
 #include "apply/engine.h"
+#include "bus/parts.h"
 #include "cli.h"
 #include "core/report.h"
 #include "source.h"
@@ -12,6 +13,7 @@ struct cli_direct {
 	struct vbmq_virt *virt;
 	struct vbmq_undo *undo;
 	struct vbmq_actuator actuator;
+	struct vbmq_bus_parts own;
 	struct vbmq_part_actuator parts;
 	struct vbmq_apply apply;
 };

@@ -13,6 +13,7 @@
 
 #include <systemd/sd-bus.h>
 
+#include "bus/open.h"
 #include "config.h"
 #include "core/rebalance.h"
 #include "daemon/api.h"
@@ -485,35 +486,11 @@ static int on_disconnected(sd_bus_message *msg, void *userdata, sd_bus_error *er
 	return 0;
 }
 
-int vbmqd_bus_connect(const char *where, sd_bus **ret)
-{
-	_cleanup_(sd_bus_unrefp) sd_bus *bus = NULL;
-	int r;
-
-	if (strcmp(where, "system") == 0) {
-		r = sd_bus_open_system(&bus);
-	} else if (strcmp(where, "session") == 0) {
-		r = sd_bus_open_user(&bus);
-	} else {
-		r = sd_bus_new(&bus);
-		if (r >= 0)
-			r = sd_bus_set_address(bus, where);
-		if (r >= 0)
-			r = sd_bus_set_bus_client(bus, 1);
-		if (r >= 0)
-			r = sd_bus_start(bus);
-	}
-	if (r < 0)
-		return r;
-	*ret = VBMQ_STEAL(bus);
-	return 0;
-}
-
 static int open_bus(struct vbmqd_bus *b)
 {
 	int r;
 
-	r = vbmqd_bus_connect(b->where, &b->bus);
+	r = vbmq_bus_open(b->where, &b->bus);
 	if (r >= 0)
 		r = vbmqd_polkit_new(&b->polkit);
 	if (r >= 0)

@@ -17,7 +17,5 @@ struct vbmqd_manager;
  */
 int vbmqd_bus_new(struct vbmqd_manager *m, sd_event *event, const char *where, void (*ready)(void *data),
 		  void (*fatal)(void *data, const char *why), void *data, struct vbmqd_bus **ret, struct vbmq_err *err);
-/* A connection of the caller's own; 0 or a negative errno. */
-int vbmqd_bus_connect(const char *where, sd_bus **ret);
 /* Sends what is queued (answers of a daemon that stops), then frees. */
 struct vbmqd_bus *vbmqd_bus_free(struct vbmqd_bus *b);

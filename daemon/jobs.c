@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bus/parts.h"
 #include "capture/capture.h"
 #include "core/diff.h"
 #include "daemon/log.h"
-#include "daemon/parts.h"
 #include "daemon/undo_file.h"
 #include "daemon/virt_loop.h"
 #include "host/parts.h"
@@ -264,8 +264,8 @@ static void apply_run(struct vbmqd_job *job)
 {
 	struct vbmqd_apply_job *j = (struct vbmqd_apply_job *)job;
 	struct vbmq_actuator act;
-	struct vbmqd_parts own = { .where = j->bus };
-	struct vbmq_part_actuator parts = vbmqd_parts_actuator(&own);
+	struct vbmq_bus_parts own = { .where = j->bus };
+	struct vbmq_part_actuator parts = vbmq_bus_parts_actuator(&own);
 	struct vbmq_apply a = { .actuator = &act,
 				.parts = &parts,
 				.dry_run = j->dry_run,
@@ -280,7 +280,7 @@ static void apply_run(struct vbmqd_job *job)
 					  &j->steps, &j->n_steps, &j->report, &j->err);
 	else
 		j->r = vbmq_apply_plan(&a, j->snapshot, j->plan, j->undo, &j->report, &j->err);
-	vbmqd_parts_close(&own);
+	vbmq_bus_parts_close(&own);
 	vbmq_parts_read(NULL, j->parts);
 	j->conn = vbmqd_conn_unref(j->conn);
 }

@@ -11,7 +11,7 @@ import sys
 
 ROOT = pathlib.Path(sys.argv[1])
 ROOM_DIRS = {"util": "lib/util", "core": "lib/core", "codec": "lib/codec", "qmp": "lib/qmp", "host": "lib/host",
-             "apply": "lib/apply", "virt": "lib/virt", "capture": "lib/capture", "daemon": "daemon", "cli": "cli",
+             "apply": "lib/apply", "virt": "lib/virt", "capture": "lib/capture", "bus": "lib/bus", "daemon": "daemon", "cli": "cli",
              "hook": "libvirt-hooks"}
 LIBRARIES = {"libvirt/": "libvirt", "libxml/": "libxml2", "jansson.h": "jansson", "hwloc": "hwloc", "numa": "libnuma",
              "systemd/": "libsystemd", "libsmartcols/": "libsmartcols", "ini.h": "inih", "pthread.h": "threads"}

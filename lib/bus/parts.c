@@ -1,20 +1,26 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
+ * Theory of operation
+ *
  * SetUnitProperties with runtime=true: systemd writes a drop-in below /run/systemd/system.control, so what is set outlives
- * a daemon-reload but not the boot, and has set the cgroup when it answers. An empty mask takes the limit away, but not out of the cgroup: see vbmq_parts_possible().
+ * a daemon-reload but not the boot, and has set the cgroup when it answers.
+ *
+ * An empty mask takes the limit out of systemd's books but not out of the cgroup: the kernel keeps the last one. So a limit is
+ * widened to every CPU this machine can have before it is taken away (vbmq_parts_possible()), and one that leaves every
+ * CPU reads as none (vbmq_parts_read_unit()).
  */
-#include "daemon/parts.h"
+#include "bus/parts.h"
 
 #include <errno.h>
 #include <string.h>
 
-#include "daemon/bus.h"
+#include "bus/open.h"
 #include "host/irqbalance.h"
 #include "host/parts.h"
 #include "util/cleanup.h"
 #include "util/err.h"
 
-#define PATIENCE_USEC 5000000u
+#define PATIENCE_USEC UINT64_C(5000000)
 
 static int append_mask(sd_bus_message *m, const struct vbmq_cpuset *cpus)
 {
@@ -36,11 +42,11 @@ static int append_mask(sd_bus_message *m, const struct vbmq_cpuset *cpus)
 	return r;
 }
 
-static int set_unit(struct vbmqd_parts *p, uint32_t part, const struct vbmq_cpuset *cpus, struct vbmq_err *err)
+static int set_unit(struct vbmq_bus_parts *p, uint32_t part, const struct vbmq_cpuset *cpus, struct vbmq_err *err)
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
 	sd_bus_error error = SD_BUS_ERROR_NULL;
-	int r = p->bus ? 0 : vbmqd_bus_connect(p->where, &p->bus);
+	int r = p->bus ? 0 : vbmq_bus_open(p->where, &p->bus);
 
 	if (r >= 0)
 		r = sd_bus_message_new_method_call(p->bus, &m, "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
@@ -51,22 +57,22 @@ static int set_unit(struct vbmqd_parts *p, uint32_t part, const struct vbmq_cpus
 		r = append_mask(m, cpus);
 	if (r >= 0)
 		r = sd_bus_call(p->bus, m, PATIENCE_USEC, &error, NULL);
-	if (r < 0)
+	if (r < 0) {
 		vbmq_err_set(err, r, "systemd does not set its AllowedCPUs=: %s",
 			     error.message ? error.message : strerror(-r));
+		vbmq_bus_parts_close(p); /* it may be broken: the next step tries a new one */
+	}
 	sd_bus_error_free(&error);
-	if (r < 0)
-		vbmqd_parts_close(p); /* it may be broken: the next step tries a new one */
 	return r < 0 ? r : 0;
 }
 
-static int limit_unit(struct vbmqd_parts *p, const struct vbmq_step *step, struct vbmq_err *err)
+static int limit_unit(struct vbmq_bus_parts *p, const struct vbmq_step *step, struct vbmq_err *err)
 {
 	struct vbmq_cpuset all;
 	int r = 0;
 
 	if (vbmq_cpuset_is_empty(&step->cpus)) {
-		r = vbmq_parts_possible(NULL, &all, err);
+		r = vbmq_parts_possible(p->sysroot, &all, err);
 		if (r >= 0)
 			r = set_unit(p, step->id, &all, err);
 	}
@@ -75,27 +81,31 @@ static int limit_unit(struct vbmqd_parts *p, const struct vbmq_step *step, struc
 
 static int execute(void *ctx, const struct vbmq_step *step, struct vbmq_err *err)
 {
+	struct vbmq_bus_parts *p = ctx;
+
 	if (step->op == VBMQ_STEP_LIMIT_SLICE)
-		return limit_unit(ctx, step, err);
-	return vbmq_irqbalance_ban(NULL, &step->cpus, err);
+		return limit_unit(p, step, err);
+	return vbmq_irqbalance_ban(p->sysroot, &step->cpus, err);
 }
 
 static int observe(void *ctx, const struct vbmq_step *step, struct vbmq_cpuset *ret, struct vbmq_err *err)
 {
+	const struct vbmq_bus_parts *p = ctx;
+
 	if (step->op == VBMQ_STEP_LIMIT_SLICE)
-		return vbmq_parts_read_unit(NULL, step->id, ret, err);
+		return vbmq_parts_read_unit(p->sysroot, step->id, ret, err);
 	*ret = step->cpus;
 	return 0;
 }
 
-struct vbmq_part_actuator vbmqd_parts_actuator(struct vbmqd_parts *p)
+struct vbmq_part_actuator vbmq_bus_parts_actuator(struct vbmq_bus_parts *p)
 {
 	static const struct vbmq_part_actuator_ops ops = { execute, observe };
 
 	return (struct vbmq_part_actuator){ &ops, p };
 }
 
-void vbmqd_parts_close(struct vbmqd_parts *p)
+void vbmq_bus_parts_close(struct vbmq_bus_parts *p)
 {
 	p->bus = sd_bus_flush_close_unref(p->bus);
 }
