@@ -10,8 +10,8 @@
  *   3. floating threads shrink to where they will float, less the blocked CPUs: now all places to be are free but for
  *      threads that are on their way to a place of their own;
  *   4. new I/O threads are added (they start where the emulator is, which has shrunk already);
- *   5. exclusive moves, each when its place is free, following the places that become free; a cycle is opened by
- *      parking one of its threads on the shared set;
+ *   5. exclusive moves, each when its place is free, following the places that become free, and floating threads that had no
+ *      room before; when nobody can go, one thread is put aside (diff_park.c);
  *   6. floating threads spread to all of their target;
  *   7. polling of exclusive threads, queue maps, removal.
  * All questions are answered by counters per CPU, so the work is proportional to threads times the CPUs of their masks.
@@ -82,12 +82,37 @@ struct vbmq_step *vbmq_diff_step(struct vbmq_diff_walk *w, enum vbmq_step_op op,
 	return s;
 }
 
-static void stop_sitting(struct vbmq_diff_walk *w, struct vbmq_diff_mover *m)
+/* Where m is in the way of exclusive threads that come: where it sits, or floats; not while it is on its way itself, unless it
+ * stands inside one core. */
+static const struct vbmq_cpuset *way_of(const struct vbmq_diff_walk *w, const struct vbmq_diff_mover *m)
+{
+	int first = vbmq_cpuset_next(m->now, 0);
+	const struct vbmq_core *core = first < 0 ? NULL : vbmq_host_core_of(w->snapshot->host, (unsigned)first);
+
+	if (!vbmq_cpuset_is_empty(m->sits))
+		return m->sits;
+	if (m->to->exclusive && (!core || !vbmq_cpuset_is_subset(m->now, &core->cpus)))
+		return &nowhere;
+	return m->now;
+}
+
+static void set_way(struct vbmq_diff_walk *w, struct vbmq_diff_mover *m, const struct vbmq_cpuset *way)
+{
+	FOR_EACH_CPU(c, m->way)
+	w->n_in_way[c]--;
+	FOR_EACH_CPU(c, way)
+	w->n_in_way[c]++;
+	m->way = way;
+}
+
+void vbmq_diff_stop_sitting(struct vbmq_diff_walk *w, struct vbmq_diff_mover *m)
 {
 	FOR_EACH_CPU(c, m->sits)
 	if (--w->n_sitting[c] == 0)
 		vbmq_cpuset_del(&w->sat_on, (unsigned)c);
 	m->sits = &nowhere;
+	if (!vbmq_cpuset_is_empty(m->way))
+		set_way(w, m, way_of(w, m));
 }
 
 static int pin(struct vbmq_diff_walk *w, struct vbmq_diff_mover *m, const struct vbmq_cpuset *cpus, bool interim)
@@ -141,9 +166,12 @@ static int collect(struct vbmq_diff_walk *w)
 
 			if (!to->planned)
 				continue;
-			*m = (struct vbmq_diff_mover){
-				.domain = i, .to = to, .now = &nowhere, .area = &nowhere, .sits = &nowhere
-			};
+			*m = (struct vbmq_diff_mover){ .domain = i,
+						       .to = to,
+						       .now = &nowhere,
+						       .area = &nowhere,
+						       .sits = &nowhere,
+						       .way = &nowhere };
 			m->was = vbmq_domain_thread(w->snapshot->domains[i], to->kind, to->id);
 			if (m->was)
 				m->now = &m->was->affinity;
@@ -185,7 +213,12 @@ static int set_areas(struct vbmq_diff_walk *w)
 		m->area = keep(w, &area);
 		if (!m->area)
 			return -ENOMEM;
+		w->goals = vbmq_cpuset_or(&w->goals, &area);
+		if (!m->pending)
+			w->closed = vbmq_cpuset_or(&w->closed, &area);
 	}
+	idle = vbmq_cpuset_andnot(&w->placement->dedicated, &w->goals);
+	w->closed = vbmq_cpuset_or(&w->closed, &idle);
 	return 0;
 }
 
@@ -217,9 +250,8 @@ static int set_sits(struct vbmq_diff_walk *w, struct vbmq_diff_mover *m)
 
 /* --- floating threads ------------------------------------------------------------------------------------------------- */
 
-/* CPUs of set on which nobody but m sits. */
-static struct vbmq_cpuset unblocked(const struct vbmq_diff_walk *w, const struct vbmq_diff_mover *m,
-				    const struct vbmq_cpuset *set)
+struct vbmq_cpuset vbmq_diff_unblocked(const struct vbmq_diff_walk *w, const struct vbmq_diff_mover *m,
+				       const struct vbmq_cpuset *set)
 {
 	struct vbmq_cpuset free = vbmq_cpuset_andnot(set, &w->sat_on);
 
@@ -229,30 +261,22 @@ static struct vbmq_cpuset unblocked(const struct vbmq_diff_walk *w, const struct
 	return free;
 }
 
-static void set_stuck(struct vbmq_diff_walk *w, struct vbmq_diff_mover *m, bool stuck)
-{
-	if (m->stuck == stuck)
-		return;
-	m->stuck = stuck;
-	FOR_EACH_CPU(c, m->now)
-	w->n_in_way[c] += stuck ? 1u : -1u;
-}
-
 static int shrink(struct vbmq_diff_walk *w, struct vbmq_diff_mover *m)
 {
-	struct vbmq_cpuset to = unblocked(w, m, &m->to->cpus);
+	struct vbmq_cpuset to = vbmq_diff_unblocked(w, m, &m->to->cpus);
 
-	if (vbmq_cpuset_is_empty(&to)) {
-		set_stuck(w, m, true);
+	m->stuck = vbmq_cpuset_is_empty(&to);
+	if (m->stuck) {
+		set_way(w, m, way_of(w, m));
 		return 0;
 	}
-	set_stuck(w, m, false);
+	set_way(w, m, &nowhere);
 	if (!vbmq_cpuset_is_subset(m->now, &to) || (vbmq_cpuset_is_empty(m->now) && m->was) ||
 	    (!vbmq_cpuset_is_empty(m->sits) && !vbmq_cpuset_equal(m->now, &to))) {
 		if (pin(w, m, &to, !vbmq_cpuset_equal(&to, &m->to->cpus)) < 0)
 			return -ENOMEM;
 	}
-	stop_sitting(w, m);
+	vbmq_diff_stop_sitting(w, m);
 	return 0;
 }
 
@@ -317,29 +341,10 @@ static void make_way(struct vbmq_diff_walk *w, const struct vbmq_cpuset *cpus)
 		look_at(w, i);
 }
 
-/* An exclusive thread on its way is in the way of others where it stands inside one core. */
-static struct vbmq_cpuset in_way(const struct vbmq_diff_walk *w, const struct vbmq_diff_mover *m)
-{
-	int first = vbmq_cpuset_next(m->now, 0);
-	const struct vbmq_core *core = first < 0 ? NULL : vbmq_host_core_of(w->snapshot->host, (unsigned)first);
-
-	if (!core || !vbmq_cpuset_is_subset(m->now, &core->cpus))
-		return VBMQ_CPUSET_EMPTY;
-	return vbmq_cpuset_or(m->now, m->sits);
-}
-
-static void count_in_way(struct vbmq_diff_walk *w, const struct vbmq_cpuset *cpus, bool there)
-{
-	FOR_EACH_CPU(c, cpus)
-	w->n_in_way[c] += there ? 1u : -1u;
-}
-
 static bool ready(const struct vbmq_diff_walk *w, const struct vbmq_diff_mover *m)
 {
-	struct vbmq_cpuset own = in_way(w, m);
-
 	FOR_EACH_CPU(c, m->area)
-	if (w->n_in_way[c] > (vbmq_cpuset_has(&own, (unsigned)c) ? 1u : 0u))
+	if (w->n_in_way[c] > (vbmq_cpuset_has(m->way, (unsigned)c) ? 1u : 0u))
 		return false;
 	return true;
 }
@@ -347,21 +352,26 @@ static bool ready(const struct vbmq_diff_walk *w, const struct vbmq_diff_mover *
 /* Moves m on; interim: it leaves, but is not there yet. */
 static int go(struct vbmq_diff_walk *w, struct vbmq_diff_mover *m, const struct vbmq_cpuset *cpus, bool interim)
 {
-	struct vbmq_cpuset left = in_way(w, m);
+	const struct vbmq_cpuset *left = m->way;
 
-	count_in_way(w, &left, false);
-	stop_sitting(w, m);
+	set_way(w, m, &nowhere);
+	vbmq_diff_stop_sitting(w, m);
 	if (pin(w, m, cpus, interim) < 0)
 		return -ENOMEM;
-	m->pending = interim;
 	if (interim) {
-		/* Where it waits now it is a guest itself; what is inside one core would count as in the way. */
-		struct vbmq_cpuset waits = in_way(w, m);
-
-		count_in_way(w, &waits, true);
+		set_way(w, m, way_of(w, m));
+	} else {
+		m->pending = false;
+		w->closed = vbmq_cpuset_or(&w->closed, m->area);
 	}
-	make_way(w, &left);
+	make_way(w, left);
 	return 0;
+}
+
+int vbmq_diff_aside(struct vbmq_diff_walk *w, struct vbmq_diff_mover *m, const struct vbmq_cpuset *cpus)
+{
+	m->n_parked++;
+	return go(w, m, cpus, true);
 }
 
 static int go_all_ready(struct vbmq_diff_walk *w)
@@ -377,63 +387,33 @@ static int go_all_ready(struct vbmq_diff_walk *w)
 	return 0;
 }
 
-/* Floating threads that were stuck may have got room. */
-static int retry_stuck(struct vbmq_diff_walk *w)
+/* Floating threads that were stuck may have got room, and leave some where they were. */
+static int retry_stuck(struct vbmq_diff_walk *w, bool *ret_done)
 {
 	for (size_t i = 0; i < w->n_movers; i++) {
 		struct vbmq_diff_mover *m = &w->movers[i];
-		struct vbmq_cpuset left = *m->now;
+		const struct vbmq_cpuset *left = m->way;
 
 		if (!m->stuck)
 			continue;
 		if (shrink(w, m) < 0)
 			return -ENOMEM;
-		if (!m->stuck)
-			make_way(w, &left);
-	}
-	return 0;
-}
-
-static bool anybody_sits(const struct vbmq_diff_walk *w, const struct vbmq_cpuset *cpus,
-			 const struct vbmq_diff_mover *but)
-{
-	struct vbmq_cpuset free = unblocked(w, but, cpus);
-
-	return !vbmq_cpuset_equal(&free, cpus);
-}
-
-/*
- * Nobody can go: parks one thread that is in the way, on what is free of the shared set (less its own place, or it would
- * not make way), or with those who are where it will be, if they are no sitters. *ret_parked false: there is none left.
- */
-static int park_one(struct vbmq_diff_walk *w, bool *ret_parked)
-{
-	for (size_t i = 0; i < w->n_movers; i++) {
-		struct vbmq_diff_mover *m = &w->movers[i];
-		struct vbmq_cpuset way = in_way(w, m), to;
-
-		if (!m->pending || m->parked || vbmq_cpuset_is_empty(&way))
+		if (m->stuck)
 			continue;
-		to = unblocked(w, m, &w->placement->shared);
-		to = vbmq_cpuset_andnot(&to, &way);
-		if (vbmq_cpuset_is_empty(&to)) {
-			if (anybody_sits(w, m->area, m))
-				continue;
-			to = m->to->cpus;
-		}
-		m->parked = true;
-		*ret_parked = true;
-		return go(w, m, &to, true);
+		make_way(w, left);
+		*ret_done = true;
 	}
 	return 0;
 }
 
-/* The last resort, when places are so few that not even the shared set has room: whoever waits gives up being alone. */
+/* The last resort, should even putting aside not help: whoever waits gives up being alone. The property tests never saw it. */
 static int give_in(struct vbmq_diff_walk *w)
 {
+	bool done = false;
+
 	for (size_t i = 0; i < w->n_movers; i++)
-		stop_sitting(w, &w->movers[i]);
-	if (retry_stuck(w) < 0)
+		vbmq_diff_stop_sitting(w, &w->movers[i]);
+	if (retry_stuck(w, &done) < 0)
 		return -ENOMEM;
 	memset(w->n_in_way, 0, VBMQ_CPUS_MAX * sizeof(*w->n_in_way));
 	for (size_t i = 0; i < w->n_movers; i++) {
@@ -459,28 +439,26 @@ static int move_exclusive(struct vbmq_diff_walk *w)
 	for (uint32_t i = 0; i < w->n_movers; i++) {
 		struct vbmq_diff_mover *m = &w->movers[i];
 		int first = vbmq_cpuset_next(m->area, 0);
-		struct vbmq_cpuset way;
 
 		if (!m->pending)
 			continue;
-		way = in_way(w, m);
-		count_in_way(w, &way, true);
+		set_way(w, m, way_of(w, m));
 		w->next_wanting[i] = w->wanted_by[first];
 		w->wanted_by[first] = i;
 		look_at(w, i);
 	}
 	for (;;) {
-		bool parked = false;
+		bool done = false;
 
-		if (go_all_ready(w) < 0 || retry_stuck(w) < 0)
+		if (go_all_ready(w) < 0 || retry_stuck(w, &done) < 0)
 			return -ENOMEM;
-		if (w->head != w->tail)
+		if (done || w->head != w->tail)
 			continue;
 		if (!is_any_left(w))
 			return 0;
-		if (park_one(w, &parked) < 0)
+		if (vbmq_diff_park(w, &done) < 0)
 			return -ENOMEM;
-		if (!parked)
+		if (!done)
 			return give_in(w);
 	}
 }

@@ -367,34 +367,62 @@ static void set_stage(struct stage *st)
 		set_old_area_of_loser(st, &st->actors[i]);
 }
 
-/* o stands alone on all there is of the shared set, and cannot leave because others, who are to go there, stand where it is
- * to go: with no core free, one has to come to the other. */
-static bool boxed_in(const struct stage *st, const struct actor *o)
+/* It is on no place of its own any more when all steps are done: it floats, or goes where its owner pinned it. */
+static bool loses(const struct actor *a)
 {
-	struct vbmq_cpuset cores = vbmq_host_whole_cores(st->s->host, &o->old_area);
+	return !a->to->exclusive;
+}
 
-	if (!o->to->exclusive || !vbmq_cpuset_is_subset(&st->p->shared, &cores))
-		return false;
+/*
+ * Whether some CPU is nobody's place at this moment, so that whoever is in the way could wait there. Where there is none, a thread
+ * that loses its place has to be met there: each of those who wait could only go to another's place, and those whom the placement
+ * gives a place come first.
+ */
+static bool has_room(const struct stage *st)
+{
+	struct vbmq_cpuset room = st->s->host->usable, goals = VBMQ_CPUSET_EMPTY, idle;
+
+	for (size_t i = 0; i < st->n; i++) {
+		const struct actor *a = &st->actors[i];
+
+		goals = vbmq_cpuset_or(&goals, &a->new_area);
+		room = vbmq_cpuset_andnot(&room, &a->old_area);
+		if (a->arrived)
+			room = vbmq_cpuset_andnot(&room, &a->new_area);
+	}
+	idle = vbmq_cpuset_andnot(&st->p->dedicated, &goals);
+	room = vbmq_cpuset_andnot(&room, &idle);
+	return !vbmq_cpuset_is_empty(&room);
+}
+
+/* It has arrived where others still are: it stood there with them at the start, and they cannot go yet. */
+static bool has_company(const struct stage *st, const struct actor *o)
+{
 	for (size_t i = 0; i < st->n; i++)
-		if (&st->actors[i] != o && vbmq_cpuset_intersects(&st->actors[i].now, &o->new_area))
+		if (&st->actors[i] != o && !st->actors[i].to->exclusive &&
+		    vbmq_cpuset_intersects(&st->actors[i].now, &o->new_area))
 			return true;
 	return false;
 }
 
 static const char *step_overlap(struct stage *st, const struct actor *a, const struct vbmq_cpuset *to, bool final)
 {
+	bool room = has_room(st);
+
 	for (size_t i = 0; i < st->n; i++) {
-		const struct actor *o = &st->actors[i];
+		struct actor *o = &st->actors[i];
 		bool mates = o->domain == a->domain && o->to->exclusive && a->to->exclusive;
 
 		if (o == a)
 			continue;
 		if (vbmq_cpuset_intersects(to, &o->old_area) && !vbmq_cpuset_intersects(&a->now, &o->old_area) &&
-		    !boxed_in(st, o))
+		    (room || !loses(o)))
 			return say("meets %s %u of domain %u on its old place", vbmq_thread_kind_words[o->to->kind],
 				   o->to->id, o->domain);
+		if (vbmq_cpuset_intersects(to, &o->old_area))
+			o->old_area = VBMQ_CPUSET_EMPTY; /* it had to give it up */
 		if (o->arrived && !mates && vbmq_cpuset_intersects(to, &o->new_area) &&
-		    !vbmq_cpuset_intersects(&a->now, &o->new_area))
+		    !vbmq_cpuset_intersects(&a->now, &o->new_area) && (room || !has_company(st, o)))
 			return say("meets %s %u of domain %u on its new place", vbmq_thread_kind_words[o->to->kind],
 				   o->to->id, o->domain);
 		if (final && a->to->exclusive && !mates && vbmq_cpuset_intersects(&o->now, &a->new_area) &&

@@ -200,6 +200,45 @@ char *sim_dump(const struct vbmq_placement *p)
 	return vbmq_strbuf_steal(&b);
 }
 
+char *sim_dump_snapshot(const struct vbmq_snapshot *s)
+{
+	struct vbmq_strbuf b = VBMQ_STRBUF_INIT;
+
+	dump_set(&b, "usable", &s->host->usable);
+	dump_set(&b, "isolated", &s->host->isolated);
+	vbmq_strbuf_add(&b, " cores");
+	for (size_t c = 0; c < s->host->n_cores; c++)
+		dump_set(&b, "", &s->host->cores[c].cpus);
+	vbmq_strbuf_add(&b, "\n");
+	for (size_t i = 0; i < s->n_domains; i++) {
+		const struct vbmq_domain *d = s->domains[i];
+
+		vbmq_strbuf_printf(&b, "%zu: %s %s%s", i, d->name, vbmq_domain_state_words[d->state],
+				   d->responsive ? "" : " hung");
+		if (d->has_cpuset)
+			dump_set(&b, "leash", &d->cpuset);
+		vbmq_strbuf_add(&b, "\n");
+		for (size_t j = 0; j < d->n_threads; j++) {
+			const struct vbmq_thread *t = &d->threads[j];
+
+			vbmq_strbuf_printf(&b, "  %s%u", vbmq_thread_kind_words[t->kind], t->id);
+			dump_set(&b, "at", &t->affinity);
+			if (t->has_pin)
+				dump_set(&b, "pin", &t->pin);
+			if (t->held)
+				dump_set(&b, t->own ? "own" : "applied", &t->applied);
+			vbmq_strbuf_add(&b, t->added ? " added\n" : "\n");
+		}
+		for (size_t j = 0; j < d->n_disks; j++) {
+			vbmq_strbuf_printf(&b, "  %s%s:", d->disks[j].target, d->disks[j].mapped ? " by hand" : "");
+			for (size_t q = 0; q < d->disks[j].n_queues; q++)
+				vbmq_strbuf_printf(&b, " %u", d->disks[j].queues[q].iothread);
+			vbmq_strbuf_add(&b, "\n");
+		}
+	}
+	return vbmq_strbuf_steal(&b);
+}
+
 char *sim_dump_steps(const struct vbmq_step *steps, size_t n)
 {
 	struct vbmq_strbuf b = VBMQ_STRBUF_INIT;

@@ -11,4 +11,5 @@ struct vbmq_snapshot *sim_copy(const struct vbmq_snapshot *s); /* without its po
 
 /* Everything of a placement or plan as text, for comparing; caller frees. */
 char *sim_dump(const struct vbmq_placement *p);
+char *sim_dump_snapshot(const struct vbmq_snapshot *s); /* what bears on steps */
 char *sim_dump_steps(const struct vbmq_step *steps, size_t n);

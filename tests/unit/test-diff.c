@@ -261,6 +261,99 @@ static void test_rings_of_several_guests(void **state)
 	}
 }
 
+struct move {
+	unsigned at, to;
+	bool exclusive; /* afterwards; all others float on just that CPU */
+	bool own; /* we gave it its place before */
+};
+
+/* Guests of one I/O thread each on a host of n_cpus cores; shared is where nobody exclusive goes. */
+static void set_moves(struct scene *sc, unsigned n_cpus, unsigned n, const struct move *moves)
+{
+	struct vbmq_host *h = gen_regular_host(1, 1, n_cpus, 1);
+
+	*sc = (struct scene){ .s = vbmq_snapshot_new(), .p = calloc(1, sizeof(*sc->p)) };
+	assert_non_null(sc->s);
+	assert_non_null(sc->p);
+	sc->s->host = h;
+	sc->p->domains = calloc(n, sizeof(*sc->p->domains));
+	assert_non_null(sc->p->domains);
+	for (unsigned i = 0; i < n; i++) {
+		struct vbmq_domain *d = gen_plain_domain(h, (char[]){ 'g', (char)('a' + i), 0 }, 0, 1, LIVE);
+		struct vbmq_place_domain *goal = &sc->p->domains[sc->p->n_domains++];
+		struct vbmq_place_thread *t = calloc(1, sizeof(*t));
+
+		assert_non_null(t);
+		d->threads[0].affinity = d->threads[0].applied = vbmq_cpuset_of(moves[i].at);
+		d->threads[0].held = d->threads[0].own = moves[i].own;
+		*t = (struct vbmq_place_thread){
+			.kind = VBMQ_THREAD_IOTHREAD,
+			.id = 1,
+			.cpus = vbmq_cpuset_of(moves[i].to),
+			.exclusive = moves[i].exclusive,
+			.planned = true,
+		};
+		if (moves[i].exclusive)
+			vbmq_cpuset_add(&sc->p->dedicated, moves[i].to);
+		goal->name = strdup(d->name);
+		memcpy(goal->uuid, d->uuid, sizeof(goal->uuid));
+		goal->threads = t;
+		goal->n_threads = 1;
+		assert_int_equal(vbmq_snapshot_add(sc->s, d, NULL), 0);
+	}
+	sc->p->shared = vbmq_cpuset_andnot(&h->usable, &sc->p->dedicated);
+	assert_int_equal(vbmq_snapshot_finish(sc->s, NULL), 0);
+	assert_int_equal(vbmq_diff(sc->s, sc->p, &sc->steps, &sc->n, NULL), 0);
+}
+
+static void assert_moves(unsigned n_cpus, unsigned n, const struct move *moves, size_t n_steps, size_t n_interim)
+{
+	struct scene sc;
+	const char *wrong;
+
+	set_moves(&sc, n_cpus, n, moves);
+	assert_int_equal(sc.n, n_steps);
+	for (size_t i = 0; i < sc.n; i++)
+		n_interim -= sc.steps[i].interim;
+	assert_int_equal(n_interim, 0);
+	wrong = props_steps(sc.s, sc.p, sc.steps, sc.n);
+	if (wrong)
+		fail_msg("%s", wrong);
+	for (unsigned i = 0; i < n; i++)
+		assert_true(
+			vbmq_cpuset_equal(&sc.s->domains[i]->threads[0].affinity, &sc.p->domains[i].threads[0].cpus));
+	end(&sc);
+}
+
+/* No core is free, and the shared set becomes the place of one whose place becomes the shared set, over a third one who loses
+ * his: he waits with those who float until the others have gone. */
+static void test_shared_set_moves(void **state)
+{
+	static const struct move moves[] = {
+		{ 0, 1, false, false }, { 1, 2, true, true }, { 2, 1, false, true }, { 3, 0, true, true }
+	};
+
+	assert_moves(4, 4, moves, 5, 1);
+}
+
+/* Threads that go back to their owners' pins in a circle: opened through a core that nobody has for himself. */
+static void test_circle_of_owners_pins(void **state)
+{
+	static const struct move moves[] = { { 0, 1, false, true }, { 1, 2, false, true }, { 2, 0, false, true } };
+
+	assert_moves(4, 3, moves, 4, 1);
+}
+
+/* The same with no such core: one is met before it has left. That it has to be is what props_steps() then looks at. */
+static void test_circle_without_room(void **state)
+{
+	static const struct move pins[] = { { 0, 1, false, true }, { 1, 2, false, true }, { 2, 0, false, true } };
+	static const struct move swap[] = { { 0, 1, true, true }, { 1, 0, false, true } };
+
+	assert_moves(3, 3, pins, 3, 0);
+	assert_moves(2, 2, swap, 3, 1); /* the one that keeps a place goes to the other, and is not met itself */
+}
+
 static size_t first(const struct vbmq_plan *p, enum vbmq_step_op op, uint32_t id)
 {
 	for (size_t i = 0; i < p->n_steps; i++)
@@ -419,6 +512,9 @@ int main(void)
 		cmocka_unit_test(test_chain),
 		cmocka_unit_test(test_cycle),
 		cmocka_unit_test(test_rings_of_several_guests),
+		cmocka_unit_test(test_shared_set_moves),
+		cmocka_unit_test(test_circle_of_owners_pins),
+		cmocka_unit_test(test_circle_without_room),
 		cmocka_unit_test(test_floating_first_and_last),
 		cmocka_unit_test(test_swap_with_floating),
 		cmocka_unit_test(test_order_of_kinds),

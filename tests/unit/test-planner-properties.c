@@ -2,8 +2,8 @@
 
 /*
  * Thousands of random hosts with fixed seeds: what planner.h and diff.h promise holds on every one.
- *   test-planner-properties [--cases N] [--seed N]
- * N cases in all, hosts of all sizes; without, a slice of a few seconds. What does not hold is printed with its seed, which
+ *   test-planner-properties [--cases N] [--seed N] [--hosts tiny|small|crowded|large]
+ * N cases in all, hosts of all sizes or of one; without, a slice of a few seconds. What does not hold is printed with its seed, which
  * --seed S --cases 1 looks at alone (once in each size).
  */
 
@@ -32,12 +32,18 @@ struct shape {
 	unsigned max_cpus, max_domains;
 };
 
+static bool shows; /* looked at once more because something does not hold: says all about it */
+
 /* What went wrong with a seed, to be shown: the plan, and a sentence. */
 static bool complain(const struct vbmq_placement *p, const struct vbmq_step *steps, size_t n, uint64_t seed,
 		     const char *what, const char *wrong)
 {
-	char *plan = p ? sim_dump(p) : NULL, *text = steps ? sim_dump_steps(steps, n) : NULL;
+	char *plan, *text;
 
+	if (!shows)
+		return false;
+	plan = p ? sim_dump(p) : NULL;
+	text = steps ? sim_dump_steps(steps, n) : NULL;
 	printf("%s%s# seed %llu, %s: %s\n", plan ? plan : "", text ? text : "", (unsigned long long)seed, what, wrong);
 	fflush(stdout);
 	free(plan);
@@ -55,6 +61,11 @@ static bool round_trip(struct gen *g, struct vbmq_snapshot *s, const struct vbmq
 	const char *wrong;
 	size_t n = 0;
 
+	if (shows) {
+		_cleanup_free_ char *text = sim_dump_snapshot(s);
+
+		printf("%s%s", what, text ? text : "\n");
+	}
 	if (vbmq_planner_run(s, policy, &p, &err) < 0)
 		return complain(NULL, NULL, 0, seed, what, err.text);
 	if (vbmq_diff(s, p, &steps, &n, &err) < 0)
@@ -201,10 +212,21 @@ static void test_properties(void **state)
 	unsigned long n_bad = 0;
 
 	for (uint64_t seed = shape->first; seed < shape->first + shape->n; seed++)
-		n_bad += !holds(shape, seed);
+		if (!holds(shape, seed)) {
+			n_bad++;
+			shows = true;
+			holds(shape, seed);
+			shows = false;
+		}
 	print_message("# %s: %llu cases from seed %llu on, %lu in which something does not hold\n", shape->name,
 		      (unsigned long long)shape->n, (unsigned long long)shape->first, n_bad);
 	assert_int_equal(n_bad, 0);
+}
+
+static void usage(void)
+{
+	fprintf(stderr, "usage: test-planner-properties [--cases N] [--seed N] [--hosts tiny|small|crowded|large]\n");
+	exit(2);
 }
 
 int main(int argc, char **argv)
@@ -217,23 +239,33 @@ int main(int argc, char **argv)
 	};
 	static const unsigned percent[] = { 50, 35, 13, 2 };
 	struct CMUnitTest tests[4];
+	unsigned long long cases = 0;
+	const char *only = NULL;
+	size_t n = 0;
 
 	for (int i = 1; i < argc; i += 2) {
 		unsigned long long value = i + 1 < argc ? strtoull(argv[i + 1], NULL, 10) : 0;
 
-		if (i + 1 == argc || (strcmp(argv[i], "--cases") != 0 && strcmp(argv[i], "--seed") != 0)) {
-			fprintf(stderr, "usage: test-planner-properties [--cases N] [--seed N]\n");
-			return 2;
-		}
-		for (size_t k = 0; k < 4; k++) {
-			if (strcmp(argv[i], "--cases") == 0)
-				shapes[k].n = (value * percent[k] + 99) / 100;
-			else
-				shapes[k].first = value;
-		}
+		if (i + 1 == argc)
+			usage();
+		if (strcmp(argv[i], "--cases") == 0)
+			cases = value;
+		else if (strcmp(argv[i], "--hosts") == 0)
+			only = argv[i + 1];
+		else if (strcmp(argv[i], "--seed") != 0)
+			usage();
+		for (size_t k = 0; k < 4 && strcmp(argv[i], "--seed") == 0; k++)
+			shapes[k].first = value;
 	}
-	for (size_t k = 0; k < 4; k++)
-		tests[k] = (struct CMUnitTest){ shapes[k].name, test_properties, NULL, NULL, &shapes[k] };
+	for (size_t k = 0; k < 4; k++) {
+		if (only && strncmp(shapes[k].name, only, strlen(only)) != 0)
+			continue;
+		if (cases)
+			shapes[k].n = only ? cases : (cases * percent[k] + 99) / 100;
+		tests[n++] = (struct CMUnitTest){ shapes[k].name, test_properties, NULL, NULL, &shapes[k] };
+	}
+	if (n == 0)
+		usage();
 	cmocka_set_message_output(CM_OUTPUT_TAP);
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return _cmocka_run_group_tests("properties", tests, n, NULL, NULL);
 }
