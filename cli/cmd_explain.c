@@ -20,10 +20,9 @@ static const char *const nearness_words[] = { "same core as", "same L3 domain as
 
 static void explain_place(const struct vbmq_place_thread *p)
 {
-	const struct vbmq_why *w = &p->why;
-	_cleanup_free_ char *next = vbmq_cpulist_format(&w->next_cpus);
+	const struct vbmq_why *w = p->why;
 
-	if (!w->known) {
+	if (!w) {
 		printf("    %s\n",
 		       p->planned ? "floats on the shared set: it has no wish for a core of its own, or got none"
 				  : "not ours to place: its owner pinned it, or its domain is not managed");
@@ -38,10 +37,9 @@ static void explain_place(const struct vbmq_place_thread *p)
 	       (unsigned long long)w->cost.numa, (unsigned long long)w->cost.locality,
 	       (unsigned long long)w->cost.moves, (unsigned long long)w->cost.fragment);
 	if (w->has_next)
-		printf("    next best: CPU %s at numa %llu, locality %llu, moves %llu, fragmentation %llu\n",
-		       next ? next : "?", (unsigned long long)w->next_cost.numa,
-		       (unsigned long long)w->next_cost.locality, (unsigned long long)w->next_cost.moves,
-		       (unsigned long long)w->next_cost.fragment);
+		printf("    next best: CPU %u at numa %llu, locality %llu, moves %llu, fragmentation %llu\n",
+		       w->next_cpu, (unsigned long long)w->next_cost.numa, (unsigned long long)w->next_cost.locality,
+		       (unsigned long long)w->next_cost.moves, (unsigned long long)w->next_cost.fragment);
 	else
 		printf("    next best: none, no other core is free\n");
 }
@@ -90,7 +88,7 @@ static int explain_queues(const struct cli *cli, const struct vbmq_place_domain 
 	for (size_t i = 0; i < d->n_disks; i++)
 		for (size_t q = 0; q < d->disks[i].n_queues; q++) {
 			const struct vbmq_place_queue *queue = &d->disks[i].queues[q];
-			_cleanup_free_ char *vcpus = vbmq_cpulist_format(&queue->vcpus), *on = NULL;
+			_cleanup_free_ char *vcpus = vbmq_cpulist_format(queue->vcpus), *on = NULL;
 			char number[24], by[32] = "main loop";
 
 			snprintf(disk, sizeof(disk), "  %s", q ? "" : d->disks[i].target);
@@ -118,7 +116,7 @@ static bool explain_domain(const struct cli *cli, const struct vbmq_placement *p
 	       d->managed ? "managed" : "not managed", d->priority);
 	for (size_t i = 0; i < d->n_threads; i++) {
 		const struct vbmq_place_thread *p = &d->threads[i];
-		_cleanup_free_ char *cpus = vbmq_cpulist_format(&p->cpus);
+		_cleanup_free_ char *cpus = vbmq_cpulist_format(p->cpus);
 		char buf[32];
 		const char *name = cli_thread_name(p->kind, p->id, buf);
 

@@ -20,7 +20,7 @@ static int print_domain(const struct cli *cli, struct libscols_table *t, const s
 
 	for (size_t i = 0; i < d->n_threads; i++) {
 		const struct vbmq_place_thread *p = &d->threads[i];
-		_cleanup_free_ char *cpus = vbmq_cpulist_format(&p->cpus);
+		_cleanup_free_ char *cpus = vbmq_cpulist_format(p->cpus);
 		char name[32];
 		const char *note = p->to_add	  ? "to be added"
 				   : p->to_remove ? "to be removed"

@@ -38,7 +38,7 @@ static void add_queues(struct vbmq_strbuf *b, const struct vbmq_place_domain *d,
 
 static void add_owner(struct texts *t, const struct vbmq_place_domain *d, const struct vbmq_place_thread *p)
 {
-	_cleanup_free_ char *cpus = vbmq_cpulist_format(&p->cpus);
+	_cleanup_free_ char *cpus = vbmq_cpulist_format(p->cpus);
 	char name[32];
 
 	if (!t->owner.len)
@@ -56,7 +56,7 @@ static bool intrudes(const struct vbmq_host *h, const struct vbmq_place_domain *
 		     const struct vbmq_place_thread *owner, const struct vbmq_place_domain *owner_domain,
 		     const struct vbmq_placement *placement)
 {
-	struct vbmq_cpuset room = vbmq_host_whole_cores(h, &owner->cpus);
+	struct vbmq_cpuset room = vbmq_host_whole_cores(h, owner->cpus);
 
 	if (d == owner_domain && owner->kind == thread->kind && owner->id == thread->id)
 		return false;
@@ -76,7 +76,7 @@ static void add_intruders(struct texts *t, const struct vbmq_snapshot *s, const 
 				vbmq_place_thread(&p->domains[i], thread->kind, thread->id);
 
 			/* Threads of one domain may share its last core; the plan says so by giving both the place. */
-			if (theirs && theirs->exclusive && vbmq_cpuset_equal(&theirs->cpus, &owner->cpus))
+			if (theirs && theirs->exclusive && vbmq_cpuset_equal(theirs->cpus, owner->cpus))
 				continue;
 			if (!intrudes(s->host, &p->domains[i], thread, owner, owner_domain, p))
 				continue;
@@ -119,13 +119,13 @@ static void fill_dedicated(const struct vbmq_snapshot *s, const struct vbmq_plac
 		for (size_t j = 0; j < p->domains[i].n_threads; j++) {
 			const struct vbmq_place_thread *place = &p->domains[i].threads[j];
 			const struct vbmq_thread *now = vbmq_domain_thread(s->domains[i], place->kind, place->id);
-			int cpu = vbmq_cpuset_next(&place->cpus, 0);
+			int cpu = vbmq_cpuset_next(place->cpus, 0);
 			uint16_t core = cpu < 0 ? VBMQ_NO_CORE : s->host->core_of[cpu];
 
 			if (!place->exclusive || core == VBMQ_NO_CORE)
 				continue;
 			add_owner(&texts[core], &p->domains[i], place);
-			map[core].settled = now && vbmq_cpuset_equal(&now->affinity, &place->cpus);
+			map[core].settled = now && vbmq_cpuset_equal(&now->affinity, place->cpus);
 			add_intruders(&texts[core], s, p, &p->domains[i], place);
 		}
 }

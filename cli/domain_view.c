@@ -72,7 +72,7 @@ static int print_threads(const struct cli *cli, const struct vbmq_domain *d, con
 		const struct vbmq_place_thread *place = &p->threads[i];
 		const struct vbmq_thread *now = vbmq_domain_thread(d, place->kind, place->id);
 		_cleanup_free_ char *is = now ? vbmq_cpulist_format(&now->affinity) : NULL;
-		_cleanup_free_ char *should = vbmq_cpulist_format(&place->cpus);
+		_cleanup_free_ char *should = vbmq_cpulist_format(place->cpus);
 		_cleanup_free_ char *pin = now && now->has_pin ? vbmq_cpulist_format(&now->pin) : NULL;
 		char name[32], tid[16] = "-", buf[48];
 		const char *polling = "";
@@ -103,7 +103,7 @@ static int print_queues(const struct cli *cli, const struct vbmq_domain *d, cons
 	for (size_t i = 0; i < d->n_disks && i < p->n_disks; i++)
 		for (size_t q = 0; q < d->disks[i].n_queues && q < p->disks[i].n_queues; q++) {
 			const struct vbmq_disk *disk = &d->disks[i];
-			_cleanup_free_ char *vcpus = vbmq_cpulist_format(&p->disks[i].queues[q].vcpus),
+			_cleanup_free_ char *vcpus = vbmq_cpulist_format(p->disks[i].queues[q].vcpus),
 					    *completes = NULL;
 			char node[16] = "?", number[24], is[32] = "main loop", should[48] = "main loop";
 
@@ -183,8 +183,8 @@ static json_t *thread_json(const struct vbmq_domain *d, const struct vbmq_place_
 	const struct vbmq_thread *now = vbmq_domain_thread(d, p->kind, p->id);
 	json_t *j = json_pack("{s:s,s:I,s:I,s:o,s:b,s:b,s:b,s:b}", "kind", vbmq_thread_kind_words[p->kind], "id",
 			      (json_int_t)p->id, "tid", (json_int_t)(now ? now->tid : 0), "should",
-			      cli_cpus_json(&p->cpus), "exclusive", (int)p->exclusive, "planned", (int)p->planned,
-			      "add", (int)p->to_add, "remove", (int)p->to_remove);
+			      cli_cpus_json(p->cpus), "exclusive", (int)p->exclusive, "planned", (int)p->planned, "add",
+			      (int)p->to_add, "remove", (int)p->to_remove);
 
 	if (j && now && json_object_set_new(j, "is", cli_cpus_json(&now->affinity)) < 0) {
 		json_decref(j);
@@ -201,7 +201,7 @@ static json_t *disk_json(const struct vbmq_disk *disk, const struct vbmq_place_d
 		if (json_array_append_new(queues, json_pack("{s:I,s:I,s:I,s:o,s:b,s:s}", "queue", (json_int_t)q, "is",
 							    (json_int_t)disk->queues[q].iothread, "should",
 							    (json_int_t)p->queues[q].iothread, "vcpus",
-							    cli_cpus_json(&p->queues[q].vcpus), "exact",
+							    cli_cpus_json(p->queues[q].vcpus), "exact",
 							    (int)disk->queues[q].vcpus_exact, "distance",
 							    vbmq_completes_words[p->queues[q].completes])) < 0) {
 			json_decref(queues);

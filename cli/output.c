@@ -79,7 +79,7 @@ static char *step_detail(const struct vbmq_step *s)
 
 	switch (s->op) {
 	case VBMQ_STEP_PIN:
-		cpus = vbmq_cpulist_format(&s->cpus);
+		cpus = vbmq_cpulist_format(s->cpus);
 		r = asprintf(&text, "CPU %s%s%s", cpus ? cpus : "?", s->exclusive ? ", of its own" : "",
 			     s->interim ? ", on the way" : "");
 		break;
@@ -89,12 +89,12 @@ static char *step_detail(const struct vbmq_step *s)
 			     (unsigned long long)s->polling.max_ns, s->polling.grow, s->polling.shrink);
 		break;
 	case VBMQ_STEP_LIMIT_SLICE:
-		cpus = vbmq_cpulist_format(&s->cpus);
+		cpus = vbmq_cpulist_format(s->cpus);
 		r = asprintf(&text, "%s: CPU %s%s", vbmq_part_words[s->id],
 			     !cpus || *cpus ? (cpus ?: "?") : "not limited", s->interim ? ", on the way" : "");
 		break;
 	case VBMQ_STEP_BAN_IRQS:
-		cpus = vbmq_cpulist_format(&s->cpus);
+		cpus = vbmq_cpulist_format(s->cpus);
 		r = asprintf(&text, "irqbalance: no interrupts on %s",
 			     !cpus || *cpus ? (cpus ?: "?") : "what it bans by itself");
 		break;

@@ -153,7 +153,7 @@ static void note_placement(struct vbmqd_manager *m, const struct vbmq_placement 
 			continue;
 		for (size_t j = 0; j < p->n_threads; j++) {
 			if (p->threads[j].exclusive)
-				own = vbmq_cpuset_or(&own, &p->threads[j].cpus);
+				own = vbmq_cpuset_or(&own, p->threads[j].cpus);
 		}
 		if (d->managed != p->managed || d->priority != p->priority || !vbmq_cpuset_equal(&d->dedicated, &own))
 			d->changed = true;

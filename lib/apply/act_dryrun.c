@@ -94,20 +94,20 @@ static int pin(struct vbmq_domain *d, const struct vbmq_thread *thread, const st
 
 	if (!t || (thread && (t->tid != thread->tid || t->start != thread->start)))
 		return vbmq_err_set(err, -ESRCH, "the thread is gone");
-	if (vbmq_cpuset_is_empty(&step->cpus))
+	if (vbmq_cpuset_is_empty(step->cpus))
 		return vbmq_err_set(err, -EINVAL, "no CPUs to pin to");
 	if (step->tid != 0) {
 		for (size_t i = 0; i < d->n_odd_tasks; i++) {
 			if (d->odd_tasks[i].tid == step->tid && d->odd_tasks[i].start == step->start) {
-				d->odd_tasks[i].affinity = step->cpus;
+				d->odd_tasks[i].affinity = *step->cpus;
 				return 0;
 			}
 		}
 		return vbmq_err_set(err, -ESRCH, "the task is gone");
 	}
-	t->affinity = step->cpus;
+	t->affinity = *step->cpus;
 	for (size_t i = 0; step->kind == VBMQ_THREAD_EMULATOR && i < d->n_odd_tasks; i++)
-		d->odd_tasks[i].affinity = step->cpus;
+		d->odd_tasks[i].affinity = *step->cpus;
 	return 0;
 }
 
@@ -207,7 +207,7 @@ static int execute_part(void *ctx, const struct vbmq_step *step, struct vbmq_err
 
 	if (part->state != VBMQ_PART_OK)
 		return vbmq_err_set(err, -ENOTSUP, "%s is not there, or not to be set", vbmq_part_words[step->id]);
-	part->cpus = step->cpus;
+	part->cpus = *step->cpus;
 	return 0;
 }
 

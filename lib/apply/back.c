@@ -51,10 +51,10 @@ static struct vbmq_cpuset promised(const struct vbmq_engine *e, size_t i, uint32
 		if (s->op != VBMQ_STEP_PIN || !s->exclusive || s->domain == except ||
 		    e->status[s->domain] > VBMQ_ENGINE_GOOD)
 			continue;
-		cores = vbmq_host_whole_cores(e->snapshot->host, &s->cpus);
+		cores = vbmq_host_whole_cores(e->snapshot->host, s->cpus);
 		cores = vbmq_cpuset_andnot(&cores, &e->plan->placement->shared);
 		all = vbmq_cpuset_or(&all, &cores);
-		all = vbmq_cpuset_or(&all, &s->cpus);
+		all = vbmq_cpuset_or(&all, s->cpus);
 	}
 	return all;
 }
@@ -87,12 +87,13 @@ static void odd_tasks_back(struct vbmq_engine *e, const struct vbmq_step *pin)
 	const struct vbmq_domain *d = e->snapshot->domains[pin->domain];
 
 	for (size_t i = 0; i < d->n_odd_tasks; i++) {
+		struct vbmq_cpuset cpus = vbmq_cpuset_and(&d->odd_tasks[i].affinity, pin->cpus);
 		struct vbmq_step s = *pin;
 
 		s.tid = d->odd_tasks[i].tid;
 		s.start = d->odd_tasks[i].start;
-		s.cpus = vbmq_cpuset_and(&d->odd_tasks[i].affinity, &pin->cpus);
-		if (!vbmq_cpuset_is_empty(&s.cpus))
+		s.cpus = &cpus;
+		if (!vbmq_cpuset_is_empty(&cpus))
 			vbmq_run_step(e->actual, e->a->actuator, &s, &e->snapshot->host->online, NULL);
 	}
 }
@@ -102,7 +103,7 @@ static int pin_back(struct vbmq_engine *e, size_t j, size_t failed, struct vbmq_
 {
 	struct vbmq_step s = e->plan->steps[j];
 	struct vbmq_track_thread *th = vbmq_track_thread(e->actual, s.domain, s.kind, s.id);
-	struct vbmq_cpuset lost;
+	struct vbmq_cpuset back, lost;
 	int r;
 
 	if (!th || th->gone || th->lost)
@@ -111,19 +112,16 @@ static int pin_back(struct vbmq_engine *e, size_t j, size_t failed, struct vbmq_
 		vbmq_strbuf_add(note, "a thread added by this plan: it is deleted, not moved");
 		return 1;
 	}
-	s.cpus = way_back(e, j, failed, th);
-	s.exclusive = e->before[j].exclusive;
-	lost = vbmq_cpuset_andnot(&e->before[j].cpus, &s.cpus);
-	if (vbmq_cpuset_is_empty(&s.cpus) && !th->known) {
+	back = way_back(e, j, failed, th);
+	lost = vbmq_cpuset_andnot(&e->before[j].cpus, &back);
+	if (vbmq_cpuset_is_empty(&back) && !th->known) {
 		/* nobody knows whether it has come where it was sent: there at least it harms nobody */
 		struct vbmq_cpuset held = vbmq_track_held(e->actual, th);
 
-		s = e->plan->steps[j];
-		if (!vbmq_cpuset_intersects(&s.cpus, &held))
+		if (!vbmq_cpuset_intersects(s.cpus, &held))
 			vbmq_run_step(e->actual, e->a->actuator, &s, NULL, NULL);
-		s.cpus = VBMQ_CPUSET_EMPTY;
 	}
-	if (vbmq_cpuset_is_empty(&s.cpus)) {
+	if (vbmq_cpuset_is_empty(&back)) {
 		vbmq_strbuf_add(note, "stays on CPUs ");
 		vbmq_run_cpus(note, &th->cpus);
 		vbmq_strbuf_add(note, ": its former CPUs ");
@@ -136,8 +134,10 @@ static int pin_back(struct vbmq_engine *e, size_t j, size_t failed, struct vbmq_
 		vbmq_run_cpus(note, &lost);
 		vbmq_strbuf_add(note, ", which belong to others now");
 	}
-	if (th->known && vbmq_cpuset_equal(&s.cpus, &th->cpus))
+	if (th->known && vbmq_cpuset_equal(&back, &th->cpus))
 		return 0;
+	s.cpus = &back;
+	s.exclusive = e->before[j].exclusive;
 	r = vbmq_run_step(e->actual, e->a->actuator, &s, &e->snapshot->host->online, err);
 	if (r == 0 && s.kind == VBMQ_THREAD_EMULATOR)
 		odd_tasks_back(e, &s);
@@ -270,7 +270,7 @@ static void make_way(struct vbmq_engine *e, size_t failed)
 	     i++) {
 		struct vbmq_step s = e->plan->steps[i];
 		const struct vbmq_track_thread *th;
-		struct vbmq_cpuset held, off;
+		struct vbmq_cpuset held, off, rest;
 		struct vbmq_strbuf b = VBMQ_STRBUF_INIT;
 		int r;
 
@@ -282,9 +282,10 @@ static void make_way(struct vbmq_engine *e, size_t failed)
 		held = vbmq_track_held(e->actual, th);
 		held = vbmq_cpuset_or(&held, &coming);
 		off = vbmq_cpuset_and(&th->cpus, &held);
-		s.cpus = vbmq_cpuset_andnot(&th->cpus, &held);
+		rest = vbmq_cpuset_andnot(&th->cpus, &held);
+		s.cpus = &rest;
 		s.exclusive = false;
-		if (vbmq_cpuset_is_empty(&off) || vbmq_cpuset_is_empty(&s.cpus))
+		if (vbmq_cpuset_is_empty(&off) || vbmq_cpuset_is_empty(&rest))
 			continue;
 		r = vbmq_run_step(e->actual, e->a->actuator, &s, NULL, NULL);
 		vbmq_strbuf_add(&b, r < 0 ? "could not be held off CPUs " : "held off CPUs ");

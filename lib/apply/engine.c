@@ -107,28 +107,29 @@ static unsigned meant_to_meet(const struct vbmq_engine *e, const struct vbmq_ste
 	const struct vbmq_place_thread *place =
 		vbmq_place_thread(&e->plan->placement->domains[is->domain], is->kind, is->id);
 	struct vbmq_track_thread last = { .exclusive = place && place->exclusive };
-	unsigned now = should ? vbmq_track_meet(e->planned, &pin->cpus, pin->exclusive, should) : 0;
+	unsigned now = should ? vbmq_track_meet(e->planned, pin->cpus, pin->exclusive, should) : 0;
 	unsigned in_the_end;
 
 	if (e->status[is->domain] <= VBMQ_ENGINE_GOOD || !place)
 		return now;
-	last.cpus = place->cpus;
-	in_the_end = vbmq_track_meet(e->planned, &pin->cpus, pin->exclusive, &last);
+	last.cpus = *place->cpus;
+	in_the_end = vbmq_track_meet(e->planned, pin->cpus, pin->exclusive, &last);
 	return in_the_end < now ? in_the_end : now;
 }
 
 /*
- * Rule 3. *pin is the step about to be done; its cpus are reduced where it can do without. Returns the thread in the way,
- * or NULL.
+ * Rule 3. *pin is the step about to be done; its cpus are reduced where it can do without, to what is put into *reduced then. Returns
+ * the thread in the way, or NULL.
  */
-static const struct vbmq_track_thread *in_the_way(struct vbmq_engine *e, struct vbmq_step *pin)
+static const struct vbmq_track_thread *in_the_way(struct vbmq_engine *e, struct vbmq_step *pin,
+						  struct vbmq_cpuset *reduced)
 {
 	const struct vbmq_track_thread *blocker = NULL;
-	struct vbmq_cpuset left = pin->cpus;
+	struct vbmq_cpuset left = *pin->cpus;
 
 	for (size_t i = 0; e->differs && i < e->actual->n_threads; i++) {
 		const struct vbmq_track_thread *is = &e->actual->threads[i];
-		unsigned meets = vbmq_track_meet(e->actual, &pin->cpus, pin->exclusive, is);
+		unsigned meets = vbmq_track_meet(e->actual, pin->cpus, pin->exclusive, is);
 		struct vbmq_cpuset cores;
 
 		if ((is->domain == pin->domain && is->kind == pin->kind && is->id == pin->id) || meets == 0 ||
@@ -142,7 +143,8 @@ static const struct vbmq_track_thread *in_the_way(struct vbmq_engine *e, struct 
 	}
 	if (vbmq_cpuset_is_empty(&left))
 		return blocker;
-	pin->cpus = left;
+	*reduced = left;
+	pin->cpus = reduced;
 	return NULL;
 }
 
@@ -155,7 +157,7 @@ static void blocked(struct vbmq_engine *e, size_t i, const struct vbmq_track_thr
 	vbmq_strbuf_add(&b, " did not leave: it may run on CPUs ");
 	vbmq_run_cpus(&b, &by->cpus);
 	vbmq_strbuf_add(&b, ", and CPUs ");
-	vbmq_run_cpus(&b, &s->cpus);
+	vbmq_run_cpus(&b, s->cpus);
 	vbmq_strbuf_add(&b, " are wanted here");
 	e->status[s->domain] = VBMQ_ENGINE_BLOCKED;
 	vbmq_engine_result(e, i, VBMQ_OUTCOME_SKIPPED, 0, b.text);
@@ -179,7 +181,7 @@ static void do_step(struct vbmq_engine *e, size_t i)
 	const struct vbmq_track_thread *by = NULL;
 	struct vbmq_err err = VBMQ_ERR_INIT;
 	struct vbmq_strbuf b = VBMQ_STRBUF_INIT;
-	struct vbmq_cpuset without;
+	struct vbmq_cpuset reduced, without;
 	int r;
 
 	if (e->status[s.domain] == VBMQ_ENGINE_FRESH) {
@@ -196,7 +198,7 @@ static void do_step(struct vbmq_engine *e, size_t i)
 	}
 	remember(e, i);
 	if (s.op == VBMQ_STEP_PIN)
-		by = in_the_way(e, &s);
+		by = in_the_way(e, &s, &reduced);
 	if (by) {
 		blocked(e, i, by);
 		return;
@@ -207,7 +209,7 @@ static void do_step(struct vbmq_engine *e, size_t i)
 		failed(e, i, r, err.text);
 		return;
 	}
-	without = vbmq_cpuset_andnot(&e->plan->steps[i].cpus, &s.cpus);
+	without = s.cpus ? vbmq_cpuset_andnot(e->plan->steps[i].cpus, s.cpus) : VBMQ_CPUSET_EMPTY;
 	if (!vbmq_cpuset_is_empty(&without)) {
 		e->reduced = true;
 		vbmq_strbuf_add(&b, "without CPUs ");
@@ -218,8 +220,9 @@ static void do_step(struct vbmq_engine *e, size_t i)
 	vbmq_strbuf_done(&b);
 }
 
-/* Rule 7. What a thread has for itself is not given back to the host, nor its interrupts. */
-static void keep_off_held(const struct vbmq_engine *e, struct vbmq_step *s)
+/* Rule 7. What a thread has for itself is not given back to the host, nor its interrupts. Where that makes other CPUs of it, they
+ * are put into *other. */
+static void keep_off_held(const struct vbmq_engine *e, struct vbmq_step *s, struct vbmq_cpuset *other)
 {
 	struct vbmq_cpuset held, less;
 
@@ -227,29 +230,34 @@ static void keep_off_held(const struct vbmq_engine *e, struct vbmq_step *s)
 		return;
 	held = vbmq_track_held(e->actual, NULL);
 	if (s->op == VBMQ_STEP_BAN_IRQS) {
-		if (!vbmq_cpuset_is_empty(&s->cpus))
-			s->cpus = vbmq_cpuset_or(&s->cpus, &held);
+		if (!vbmq_cpuset_is_empty(s->cpus)) {
+			*other = vbmq_cpuset_or(s->cpus, &held);
+			s->cpus = other;
+		}
 		return;
 	}
-	less = vbmq_cpuset_is_empty(&s->cpus) ? e->snapshot->host->online : s->cpus;
+	less = vbmq_cpuset_is_empty(s->cpus) ? e->snapshot->host->online : *s->cpus;
 	if (!vbmq_cpuset_intersects(&less, &held))
 		return;
 	less = vbmq_cpuset_andnot(&less, &held);
-	if (!vbmq_cpuset_is_empty(&less))
-		s->cpus = less;
+	if (!vbmq_cpuset_is_empty(&less)) {
+		*other = less;
+		s->cpus = other;
+	}
 }
 
 static void do_part_step(struct vbmq_engine *e, size_t i)
 {
 	struct vbmq_step s = e->plan->steps[i];
 	struct vbmq_err err = VBMQ_ERR_INIT;
+	struct vbmq_cpuset other;
 	int r;
 
 	if (!e->a->parts) {
 		vbmq_engine_result(e, i, VBMQ_OUTCOME_SKIPPED, 0, "not tried: only vbmqd and vbmqctl --direct do that");
 		return;
 	}
-	keep_off_held(e, &s);
+	keep_off_held(e, &s, &other);
 	r = vbmq_run_part_step(e->actual, e->a->parts, &s, &err);
 	if (r < 0) {
 		e->report->host_failed = true;
@@ -257,10 +265,10 @@ static void do_part_step(struct vbmq_engine *e, size_t i)
 		return;
 	}
 	vbmq_engine_result(e, i, VBMQ_OUTCOME_DONE, 0,
-			   vbmq_cpuset_equal(&s.cpus, &e->plan->steps[i].cpus)
+			   vbmq_cpuset_equal(s.cpus, e->plan->steps[i].cpus)
 				   ? NULL
 				   : "not as far as planned: threads have not left places of their own");
-	e->reduced |= !vbmq_cpuset_equal(&s.cpus, &e->plan->steps[i].cpus);
+	e->reduced |= !vbmq_cpuset_equal(s.cpus, e->plan->steps[i].cpus);
 }
 
 static void carry_out(struct vbmq_engine *e)

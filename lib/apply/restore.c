@@ -74,7 +74,7 @@ static void set_done(struct restore *r, size_t i)
 	else if (s->op == VBMQ_STEP_PIN && t)
 		e = vbmq_undo_affinity(r->undo, r->snapshot->domains[s->domain], t);
 	if (e) {
-		without = vbmq_cpuset_andnot(&e->found, &s->cpus);
+		without = vbmq_cpuset_andnot(&e->found, s->cpus);
 		if (!vbmq_cpuset_is_empty(&without)) {
 			vbmq_strbuf_add(&b, "without CPUs ");
 			vbmq_run_cpus(&b, &without);

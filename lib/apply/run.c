@@ -72,10 +72,10 @@ static void compare(const struct vbmq_step *step, const struct vbmq_observed *is
 	case VBMQ_STEP_BAN_IRQS:
 		return; /* vbmq_run_part_step() */
 	case VBMQ_STEP_PIN:
-		if (same_cpus(&step->cpus, &is->cpus, within))
+		if (same_cpus(step->cpus, &is->cpus, within))
 			return;
 		vbmq_strbuf_add(b, "asked for CPUs ");
-		vbmq_run_cpus(b, &step->cpus);
+		vbmq_run_cpus(b, step->cpus);
 		vbmq_strbuf_add(b, ", reads back CPUs ");
 		vbmq_run_cpus(b, &is->cpus);
 		return;
@@ -198,10 +198,10 @@ int vbmq_run_part_step(struct vbmq_track *track, const struct vbmq_part_actuator
 		return say(track, step, r, why.text, err);
 	track->parts[step->id].known = true;
 	track->parts[step->id].cpus = is;
-	if (vbmq_cpuset_equal(&is, &step->cpus))
+	if (vbmq_cpuset_equal(&is, step->cpus))
 		return 0;
 	vbmq_strbuf_add(&b, "asked for CPUs ");
-	vbmq_run_cpus(&b, &step->cpus);
+	vbmq_run_cpus(&b, step->cpus);
 	vbmq_strbuf_add(&b, ", reads back CPUs ");
 	vbmq_run_cpus(&b, &is);
 	r = say(track, step, -EIO, b.text, err);

@@ -129,8 +129,8 @@ static bool task_is_back(const struct vbmq_track *track, uint32_t domain, const 
 
 	for (size_t i = 0; i < n_steps; i++)
 		if (steps[i].domain == domain && steps[i].tid == e->tid)
-			return results[i].error == -ESRCH || (results[i].outcome == VBMQ_OUTCOME_DONE &&
-							      vbmq_cpuset_equal(&steps[i].cpus, &e->found));
+			return results[i].error == -ESRCH ||
+			       (results[i].outcome == VBMQ_OUTCOME_DONE && vbmq_cpuset_equal(steps[i].cpus, &e->found));
 	for (size_t i = 0; i < d->n_odd_tasks; i++)
 		if (d->odd_tasks[i].tid == e->tid)
 			return vbmq_cpuset_equal(&d->odd_tasks[i].affinity, &e->found);

@@ -187,7 +187,7 @@ void vbmq_track_assume(struct vbmq_track *t, const struct vbmq_step *step)
 {
 	struct vbmq_observed o = {
 		.exists = step->op == VBMQ_STEP_ADD_IOTHREAD,
-		.cpus = step->cpus,
+		.cpus = step->cpus ? *step->cpus : VBMQ_CPUSET_EMPTY,
 		.polling = step->polling,
 		.map = step->map,
 		.n_map = step->n_map,
@@ -200,18 +200,18 @@ static void learn_pin(struct vbmq_track_thread *th, const struct vbmq_step *step
 {
 	if (step->tid != 0) {
 		/* one task of an emulator: the union can only have grown */
-		th->cpus = vbmq_cpuset_or(&th->cpus, o ? &o->cpus : &step->cpus);
+		th->cpus = vbmq_cpuset_or(&th->cpus, o ? &o->cpus : step->cpus);
 		return;
 	}
 	if (!o) {
 		/* here or there, or on its way: whatever of it was a place of its own may still be one */
-		th->cpus = vbmq_cpuset_or(&th->cpus, &step->cpus);
+		th->cpus = vbmq_cpuset_or(&th->cpus, step->cpus);
 		th->exclusive |= step->exclusive;
 		th->known = false;
 		th->idle = false;
 		return;
 	}
-	if (vbmq_cpuset_equal(&o->cpus, &step->cpus)) {
+	if (vbmq_cpuset_equal(&o->cpus, step->cpus)) {
 		th->exclusive = step->exclusive;
 		th->idle = false;
 	} else if (!vbmq_cpuset_equal(&o->cpus, &th->cpus)) {
@@ -288,8 +288,8 @@ static struct vbmq_cpuset final_place(const struct vbmq_track *t, const struct v
 	const struct vbmq_place_thread *place =
 		t->placement ? vbmq_place_thread(&t->placement->domains[th->domain], th->kind, th->id) : NULL;
 
-	return place && place->exclusive && vbmq_cpuset_is_subset(&place->cpus, &th->cpus) ? place->cpus
-											   : VBMQ_CPUSET_EMPTY;
+	return place && place->exclusive && vbmq_cpuset_is_subset(place->cpus, &th->cpus) ? *place->cpus
+											  : VBMQ_CPUSET_EMPTY;
 }
 
 struct vbmq_cpuset vbmq_track_held(const struct vbmq_track *t, const struct vbmq_track_thread *except)

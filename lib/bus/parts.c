@@ -71,12 +71,12 @@ static int limit_unit(struct vbmq_bus_parts *p, const struct vbmq_step *step, st
 	struct vbmq_cpuset all;
 	int r = 0;
 
-	if (vbmq_cpuset_is_empty(&step->cpus)) {
+	if (vbmq_cpuset_is_empty(step->cpus)) {
 		r = vbmq_parts_possible(p->sysroot, &all, err);
 		if (r >= 0)
 			r = set_unit(p, step->id, &all, err);
 	}
-	return r < 0 ? r : set_unit(p, step->id, &step->cpus, err);
+	return r < 0 ? r : set_unit(p, step->id, step->cpus, err);
 }
 
 static int execute(void *ctx, const struct vbmq_step *step, struct vbmq_err *err)
@@ -85,7 +85,7 @@ static int execute(void *ctx, const struct vbmq_step *step, struct vbmq_err *err
 
 	if (step->op == VBMQ_STEP_LIMIT_SLICE)
 		return limit_unit(p, step, err);
-	return vbmq_irqbalance_ban(p->sysroot, &step->cpus, err);
+	return vbmq_irqbalance_ban(p->sysroot, step->cpus, err);
 }
 
 static int observe(void *ctx, const struct vbmq_step *step, struct vbmq_cpuset *ret, struct vbmq_err *err)
@@ -94,7 +94,7 @@ static int observe(void *ctx, const struct vbmq_step *step, struct vbmq_cpuset *
 
 	if (step->op == VBMQ_STEP_LIMIT_SLICE)
 		return vbmq_parts_read_unit(p->sysroot, step->id, ret, err);
-	*ret = step->cpus;
+	*ret = *step->cpus;
 	return 0;
 }
 

@@ -70,9 +70,10 @@ static void add_next(struct vbmq_strbuf *b, const struct vbmq_why *why)
 {
 	int64_t more = 0;
 	int i = difference(&why->cost, &why->next_cost, &more);
+	struct vbmq_cpuset next = vbmq_cpuset_of(why->next_cpu);
 
 	vbmq_strbuf_add(b, "; the next best place, ");
-	add_cpus(b, &why->next_cpus);
+	add_cpus(b, &next);
 	if (i < 0)
 		vbmq_strbuf_add(b, ", would have cost the same");
 	else
@@ -88,9 +89,9 @@ static void add_chosen(struct vbmq_strbuf *b, const struct vbmq_place_thread *t)
 		[VBMQ_NEAR_NODE] = "on the node of, but not in the L3 domain of,",
 		[VBMQ_NEAR_REMOTE] = "on another node than",
 	};
-	const struct vbmq_why *why = &t->why;
+	const struct vbmq_why *why = t->why;
 
-	add_cpus(b, &t->cpus);
+	add_cpus(b, t->cpus);
 	vbmq_strbuf_add(b, t->exclusive ? " for itself alone: " : ", shared with others: ");
 	if (t->kind == VBMQ_THREAD_IOTHREAD) {
 		add_distance(b, why->from_device, "its device");
@@ -111,17 +112,17 @@ static char *reason(const struct vbmq_placement *p, const struct vbmq_place_thre
 	struct vbmq_strbuf b = VBMQ_STRBUF_INIT;
 	char *text;
 
-	if (t->why.known) {
+	if (t->why) {
 		add_chosen(&b, t);
 	} else if (t->to_remove) {
 		vbmq_strbuf_add(&b, "VBMq added it, it serves no queue any more, and it will be removed.");
 	} else if (!t->planned) {
 		vbmq_strbuf_add(&b, "Left where it is: its owner pinned it, or its domain is not to be touched.");
-	} else if (vbmq_cpuset_equal(&t->cpus, &p->shared)) {
+	} else if (vbmq_cpuset_equal(t->cpus, &p->shared)) {
 		vbmq_strbuf_add(&b, "Floats on the whole shared set, off all dedicated cores.");
 	} else {
 		vbmq_strbuf_add(&b, "Floats on ");
-		add_cpus(&b, &t->cpus);
+		add_cpus(&b, t->cpus);
 		vbmq_strbuf_add(&b, ": what its pin or its domain's cpuset leaves of the shared set.");
 	}
 	text = vbmq_strbuf_steal(&b);
@@ -146,8 +147,9 @@ static json_t *next_new(struct vbmq_json_writer *w, const struct vbmq_why *why)
 	json_t *o = vbmq_json_new_object(w), *extra = vbmq_json_new_object(w);
 	int64_t more = 0;
 	int i = difference(&why->cost, &why->next_cost, &more);
+	struct vbmq_cpuset next = vbmq_cpuset_of(why->next_cpu);
 
-	vbmq_json_put_cpus(w, o, "cpus", &why->next_cpus);
+	vbmq_json_put_cpus(w, o, "cpus", &next);
 	vbmq_json_put(w, o, "cost", cost_new(w, &why->next_cost));
 	if (i >= 0)
 		vbmq_json_put_int(w, extra, component_words[i], more);
@@ -214,7 +216,7 @@ static json_t *queues_new(struct vbmq_json_writer *w, const struct vbmq_place_do
 			vbmq_json_put_text(w, o, "disk", d->disks[i].target);
 			vbmq_json_put_int(w, o, "index", (int64_t)q);
 			vbmq_json_put_int(w, o, "iothread", queue->iothread);
-			vbmq_json_put_cpus(w, o, "vcpus", &queue->vcpus);
+			vbmq_json_put_cpus(w, o, "vcpus", queue->vcpus);
 			if (queue->completes != VBMQ_COMPLETES_UNKNOWN)
 				vbmq_json_put_text(w, o, "distance", vbmq_completes_words[queue->completes]);
 			vbmq_json_append(w, list, o);
@@ -240,13 +242,13 @@ static json_t *threads_new(struct vbmq_json_writer *w, const struct vbmq_placeme
 		vbmq_json_put_text(w, o, "kind", vbmq_thread_kind_words[t->kind]);
 		if (t->kind != VBMQ_THREAD_EMULATOR)
 			vbmq_json_put_int(w, o, "id", t->id);
-		vbmq_json_put_cpus(w, o, "cpus", &t->cpus);
+		vbmq_json_put_cpus(w, o, "cpus", t->cpus);
 		vbmq_json_put_true(w, o, "exclusive", t->exclusive);
 		vbmq_json_put(w, o, "reason", text ? json_string(text) : NULL);
-		if (t->why.known)
-			vbmq_json_put(w, o, "cost", cost_new(w, &t->why.cost));
-		if (t->why.known && t->why.has_next)
-			vbmq_json_put(w, o, "next", next_new(w, &t->why));
+		if (t->why)
+			vbmq_json_put(w, o, "cost", cost_new(w, &t->why->cost));
+		if (t->why && t->why->has_next)
+			vbmq_json_put(w, o, "next", next_new(w, t->why));
 		if (c) {
 			vbmq_json_put(w, o, "better", better_new(w, p, c));
 			vbmq_json_put(w, o, "remedies", remedies_new(w, p, c));

@@ -38,7 +38,7 @@ static json_t *threads_new(struct vbmq_json_writer *w, const struct vbmq_place_d
 		vbmq_json_put_text(w, o, "kind", vbmq_thread_kind_words[t->kind]);
 		if (t->kind != VBMQ_THREAD_EMULATOR)
 			vbmq_json_put_int(w, o, "id", t->id);
-		vbmq_json_put_cpus(w, o, "cpus", &t->cpus);
+		vbmq_json_put_cpus(w, o, "cpus", t->cpus);
 		vbmq_json_put_true(w, o, "exclusive", t->exclusive);
 		vbmq_json_put_true(w, o, "planned", t->planned);
 		vbmq_json_put_true(w, o, "add", t->to_add);
@@ -64,7 +64,7 @@ static json_t *disks_new(struct vbmq_json_writer *w, const struct vbmq_place_dom
 
 			vbmq_json_put_int(w, queue, "index", (int64_t)q);
 			vbmq_json_put_int(w, queue, "iothread", disk->queues[q].iothread);
-			vbmq_json_put_cpus(w, queue, "vcpus", &disk->queues[q].vcpus);
+			vbmq_json_put_cpus(w, queue, "vcpus", disk->queues[q].vcpus);
 			if (disk->queues[q].completes != VBMQ_COMPLETES_UNKNOWN)
 				vbmq_json_put_text(w, queue, "distance",
 						   vbmq_completes_words[disk->queues[q].completes]);

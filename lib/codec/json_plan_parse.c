@@ -50,7 +50,7 @@ static void read_thread(struct vbmq_json *v, struct vbmq_place_thread *t)
 	t->kind = (enum vbmq_thread_kind)vbmq_json_need_word(v, "kind", vbmq_thread_kind_words);
 	if (t->kind != VBMQ_THREAD_EMULATOR)
 		t->id = (uint32_t)vbmq_json_need_int(v, "id", 0, UINT32_MAX);
-	vbmq_json_need_cpus(v, "cpus", false, &t->cpus);
+	t->cpus = vbmq_json_need_setref(v, "cpus", false);
 	t->exclusive = vbmq_json_opt_bool(v, "exclusive", false);
 	t->planned = vbmq_json_opt_bool(v, "planned", false);
 	t->to_add = vbmq_json_opt_bool(v, "add", false);
@@ -81,7 +81,7 @@ static void read_disk(struct vbmq_json *v, struct vbmq_place_disk *disk)
 			return;
 		vbmq_json_need_int(&item, "index", (int64_t)i, (int64_t)i);
 		q->iothread = (uint32_t)vbmq_json_need_int(&item, "iothread", 0, UINT32_MAX);
-		vbmq_json_need_cpus(&item, "vcpus", true, &q->vcpus);
+		q->vcpus = vbmq_json_need_setref(&item, "vcpus", true);
 		distance = vbmq_json_opt(&item, "distance");
 		q->completes = (enum vbmq_completes)(1 + vbmq_json_word(&distance, vbmq_completes_words + 1, -1));
 		vbmq_json_end(&item);

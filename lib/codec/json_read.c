@@ -19,6 +19,7 @@
 #include "util/cleanup.h"
 #include "util/err.h"
 #include "util/parse.h"
+#include "util/setref.h"
 
 #define PATH_TEXT_MAX 256u
 
@@ -392,6 +393,18 @@ void vbmq_json_need_cpus(struct vbmq_json *o, const char *key, bool may_be_empty
 	struct vbmq_json v = member(o, key, true);
 
 	vbmq_json_cpus(&v, may_be_empty, ret);
+}
+
+const struct vbmq_cpuset *vbmq_json_need_setref(struct vbmq_json *o, const char *key, bool may_be_empty)
+{
+	struct vbmq_cpuset cpus = VBMQ_CPUSET_EMPTY;
+	const struct vbmq_cpuset *ref;
+
+	vbmq_json_need_cpus(o, key, may_be_empty, &cpus);
+	ref = vbmq_setref_new(&cpus);
+	if (!ref)
+		vbmq_json_oom(o->reader);
+	return ref;
 }
 
 bool vbmq_json_opt_cpus(struct vbmq_json *o, const char *key, bool may_be_empty, struct vbmq_cpuset *ret)

@@ -74,6 +74,7 @@ char *vbmq_json_need_dup(struct vbmq_json *o, const char *key, size_t min, size_
 char *vbmq_json_opt_dup(struct vbmq_json *o, const char *key, size_t min, size_t max);
 int vbmq_json_need_word(struct vbmq_json *o, const char *key, const char *const *words);
 void vbmq_json_need_cpus(struct vbmq_json *o, const char *key, bool may_be_empty, struct vbmq_cpuset *ret);
+const struct vbmq_cpuset *vbmq_json_need_setref(struct vbmq_json *o, const char *key, bool may_be_empty); /* setref.h */
 bool vbmq_json_opt_cpus(struct vbmq_json *o, const char *key, bool may_be_empty,
 			struct vbmq_cpuset *ret); /* present? */
 void vbmq_json_need_uuid(struct vbmq_json *o, const char *key, char ret[37]);

@@ -20,7 +20,7 @@ json_t *vbmq_json_step_new(struct vbmq_json_writer *w, const struct vbmq_step *s
 			vbmq_json_put_int(w, o, "id", s->id);
 		if (s->tid > 0)
 			vbmq_json_put_int(w, o, "tid", s->tid);
-		vbmq_json_put_cpus(w, o, "cpus", &s->cpus);
+		vbmq_json_put_cpus(w, o, "cpus", s->cpus);
 		vbmq_json_put_true(w, o, "exclusive", s->exclusive);
 		vbmq_json_put_true(w, o, "interim", s->interim);
 		break;
@@ -41,11 +41,11 @@ json_t *vbmq_json_step_new(struct vbmq_json_writer *w, const struct vbmq_step *s
 		break;
 	case VBMQ_STEP_LIMIT_SLICE:
 		vbmq_json_put_text(w, o, "unit", vbmq_part_words[s->id]);
-		vbmq_json_put_cpus(w, o, "cpus", &s->cpus);
+		vbmq_json_put_cpus(w, o, "cpus", s->cpus);
 		vbmq_json_put_true(w, o, "interim", s->interim);
 		break;
 	case VBMQ_STEP_BAN_IRQS:
-		vbmq_json_put_cpus(w, o, "cpus", &s->cpus);
+		vbmq_json_put_cpus(w, o, "cpus", s->cpus);
 		break;
 	}
 	return o;
@@ -104,7 +104,7 @@ static void read_of_host(struct vbmq_json *v, struct vbmq_step *ret)
 	ret->domain = VBMQ_STEP_OF_HOST;
 	ret->kind = VBMQ_THREAD_EMULATOR;
 	ret->id = (uint32_t)id;
-	vbmq_json_need_cpus(v, "cpus", true, &ret->cpus);
+	ret->cpus = vbmq_json_need_setref(v, "cpus", true);
 	vbmq_json_end(v);
 }
 
@@ -133,7 +133,7 @@ void vbmq_json_step(struct vbmq_json *v, const json_t *domains, struct vbmq_step
 	if (ret->op != VBMQ_STEP_MAP_QUEUES && !(ret->op == VBMQ_STEP_PIN && ret->kind == VBMQ_THREAD_EMULATOR))
 		ret->id = (uint32_t)vbmq_json_need_int(v, "id", 0, UINT32_MAX);
 	if (ret->op == VBMQ_STEP_PIN) {
-		vbmq_json_need_cpus(v, "cpus", false, &ret->cpus);
+		ret->cpus = vbmq_json_need_setref(v, "cpus", false);
 		ret->exclusive = vbmq_json_opt_bool(v, "exclusive", false);
 		ret->interim = vbmq_json_opt_bool(v, "interim", false);
 	} else if (ret->op == VBMQ_STEP_SET_POLLING) {

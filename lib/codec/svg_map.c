@@ -47,7 +47,7 @@ static void add_owner(struct vbmq_svg_map *m, uint32_t domain, const struct vbmq
 {
 	uint32_t last = VBMQ_NO_CORE;
 
-	for (int cpu = vbmq_cpuset_next(&t->cpus, 0); cpu >= 0; cpu = vbmq_cpuset_next(&t->cpus, (unsigned)cpu + 1)) {
+	for (int cpu = vbmq_cpuset_next(t->cpus, 0); cpu >= 0; cpu = vbmq_cpuset_next(t->cpus, (unsigned)cpu + 1)) {
 		uint32_t c = m->snapshot->host->core_of[cpu];
 
 		m->owner_of[cpu] = domain;
@@ -68,9 +68,9 @@ static void add_pin(struct vbmq_svg_map *m, uint32_t domain, const struct vbmq_p
 {
 	uint32_t last = VBMQ_NO_CORE;
 
-	if (!vbmq_cpuset_is_subset(&t->cpus, pinned))
+	if (!vbmq_cpuset_is_subset(t->cpus, pinned))
 		return; /* all over the host */
-	for (int cpu = vbmq_cpuset_next(&t->cpus, 0); cpu >= 0; cpu = vbmq_cpuset_next(&t->cpus, (unsigned)cpu + 1)) {
+	for (int cpu = vbmq_cpuset_next(t->cpus, 0); cpu >= 0; cpu = vbmq_cpuset_next(t->cpus, (unsigned)cpu + 1)) {
 		uint32_t c = m->snapshot->host->core_of[cpu];
 
 		if (c == VBMQ_NO_CORE || c == last || m->cores[c].use != VBMQ_SVG_PINNED)
@@ -197,7 +197,7 @@ void vbmq_svg_tip(const struct vbmq_svg_map *m, uint32_t core, struct vbmq_strbu
 			continue;
 		d = &m->placement->domains[m->owner_of[cpu]];
 		for (size_t i = 0; i < d->n_threads; i++) {
-			if (!d->threads[i].exclusive || vbmq_cpuset_next(&d->threads[i].cpus, 0) != cpu)
+			if (!d->threads[i].exclusive || vbmq_cpuset_next(d->threads[i].cpus, 0) != cpu)
 				continue;
 			vbmq_svg_thread_name(&d->threads[i], name);
 			vbmq_strbuf_printf(ret, "\nCPU %d: %s of ", cpu, name);

@@ -26,14 +26,14 @@ static enum vbmq_completes completes(const struct vbmq_host *h, const struct vbm
 		vbmq_place_thread(d, q->iothread ? VBMQ_THREAD_IOTHREAD : VBMQ_THREAD_EMULATOR, q->iothread);
 	enum vbmq_completes worst = VBMQ_COMPLETES_UNKNOWN;
 
-	for (int v = vbmq_cpuset_next(&q->vcpus, 0); v >= 0 && t; v = vbmq_cpuset_next(&q->vcpus, (unsigned)v + 1)) {
+	for (int v = vbmq_cpuset_next(q->vcpus, 0); v >= 0 && t; v = vbmq_cpuset_next(q->vcpus, (unsigned)v + 1)) {
 		const struct vbmq_place_thread *vcpu = vbmq_place_thread(d, VBMQ_THREAD_VCPU, (uint32_t)v);
 		struct vbmq_cpuset both;
 		enum vbmq_completes c;
 
-		if (!vcpu || vbmq_cpuset_is_empty(&vcpu->cpus) || vbmq_cpuset_is_empty(&t->cpus))
+		if (!vcpu || vbmq_cpuset_is_empty(vcpu->cpus) || vbmq_cpuset_is_empty(t->cpus))
 			return VBMQ_COMPLETES_UNKNOWN;
-		both = vbmq_cpuset_or(&t->cpus, &vcpu->cpus);
+		both = vbmq_cpuset_or(t->cpus, vcpu->cpus);
 		c = part_of(h, &both);
 		if (c == VBMQ_COMPLETES_UNKNOWN)
 			return c;

@@ -101,7 +101,7 @@ static int play(struct vbmq_domain *d, const struct vbmq_step *s)
 	if (!t)
 		return 0;
 	if (s->op == VBMQ_STEP_PIN) {
-		t->affinity = t->applied = s->cpus;
+		t->affinity = t->applied = *s->cpus;
 		t->held = true;
 		t->own = s->exclusive;
 	} else if (s->op == VBMQ_STEP_SET_POLLING) {

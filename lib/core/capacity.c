@@ -81,10 +81,10 @@ struct vbmq_cpuset vbmq_capacity_pinned(const struct vbmq_snapshot *s, const str
 			for (size_t n = 0; n < s->host->n_nodes && !wide; n++) {
 				struct vbmq_cpuset node = vbmq_cpuset_and(&s->host->nodes[n].cpus, &s->host->usable);
 
-				wide = !vbmq_cpuset_is_empty(&node) && vbmq_cpuset_is_subset(&node, &t->cpus);
+				wide = !vbmq_cpuset_is_empty(&node) && vbmq_cpuset_is_subset(&node, t->cpus);
 			}
 			if (!t->planned && !wide)
-				all = vbmq_cpuset_or(&all, &t->cpus);
+				all = vbmq_cpuset_or(&all, t->cpus);
 		}
 	return vbmq_host_whole_cores(s->host, &all);
 }

@@ -27,6 +27,7 @@
 #include "util/array.h"
 #include "util/cleanup.h"
 #include "util/err.h"
+#include "util/setref.h"
 
 #define STEPS_MAX 10000000u
 
@@ -37,8 +38,10 @@ static const struct vbmq_cpuset nowhere;
 
 void vbmq_steps_free(struct vbmq_step *steps, size_t n)
 {
-	for (size_t i = 0; steps && i < n; i++)
+	for (size_t i = 0; steps && i < n; i++) {
+		vbmq_setref_drop(steps[i].cpus);
 		free(steps[i].map);
+	}
 	free(steps);
 }
 
@@ -46,7 +49,7 @@ static void walk_done(struct vbmq_diff_walk *w)
 {
 	vbmq_steps_free(w->steps, w->n_steps);
 	for (size_t i = 0; i < w->n_kept; i++)
-		free(w->kept[i]);
+		vbmq_setref_drop(w->kept[i]);
 	free(w->kept);
 	free(w->movers);
 	free(w->n_allowed);
@@ -55,15 +58,19 @@ static void walk_done(struct vbmq_diff_walk *w)
 	free(w->queued);
 }
 
+/* What is kept again and again mostly comes one after the other. */
 static const struct vbmq_cpuset *keep(struct vbmq_diff_walk *w, const struct vbmq_cpuset *set)
 {
-	struct vbmq_cpuset **item = vbmq_array_add(w->kept, w->n_kept, STEPS_MAX);
+	const struct vbmq_cpuset **item;
 
+	if (w->n_kept && vbmq_cpuset_equal(w->kept[w->n_kept - 1], set))
+		return w->kept[w->n_kept - 1];
+	item = vbmq_array_add(w->kept, w->n_kept, STEPS_MAX);
 	if (!item)
 		return NULL;
-	*item = malloc(sizeof(**item));
-	if (*item)
-		vbmq_cpuset_copy(*item, set);
+	*item = vbmq_setref_new(set);
+	if (!*item)
+		w->n_kept--;
 	return *item;
 }
 
@@ -121,13 +128,15 @@ static int pin(struct vbmq_diff_walk *w, struct vbmq_diff_mover *m, const struct
 
 	if (!s)
 		return -ENOMEM;
+	m->now = vbmq_cpuset_equal(cpus, m->to->cpus) ? m->to->cpus : keep(w, cpus);
+	if (!m->now)
+		return -ENOMEM;
 	s->kind = m->to->kind;
-	vbmq_cpuset_copy(&s->cpus, cpus);
+	s->cpus = vbmq_setref(m->now);
 	s->exclusive = m->to->exclusive && !interim;
 	s->interim = interim;
-	m->now = vbmq_cpuset_equal(cpus, &m->to->cpus) ? &m->to->cpus : keep(w, cpus);
 	m->strays = false;
-	return m->now ? 0 : -ENOMEM;
+	return 0;
 }
 
 /* --- the state at the start ------------------------------------------------------------------------------------------- */
@@ -175,8 +184,8 @@ static int collect(struct vbmq_diff_walk *w)
 			m->was = vbmq_domain_thread(w->snapshot->domains[i], to->kind, to->id);
 			if (m->was)
 				m->now = &m->was->affinity;
-			m->strays = m->was && m->was->held && !vbmq_cpuset_equal(&m->was->applied, &to->cpus);
-			m->pending = to->exclusive && (!m->was || !vbmq_cpuset_equal(m->now, &to->cpus));
+			m->strays = m->was && m->was->held && !vbmq_cpuset_equal(&m->was->applied, to->cpus);
+			m->pending = to->exclusive && (!m->was || !vbmq_cpuset_equal(m->now, to->cpus));
 			if (!vbmq_cpuset_equal(m->now, &run)) {
 				allow(w, &run, n_run);
 				run = *m->now;
@@ -196,8 +205,8 @@ static int set_areas(struct vbmq_diff_walk *w)
 	for (size_t i = 0; i < w->n_movers; i++) {
 		const struct vbmq_place_thread *to = w->movers[i].to;
 
-		for (int c = to->exclusive ? vbmq_cpuset_next(&to->cpus, 0) : -1; c >= 0;
-		     c = vbmq_cpuset_next(&to->cpus, (unsigned)c + 1))
+		for (int c = to->exclusive ? vbmq_cpuset_next(to->cpus, 0) : -1; c >= 0;
+		     c = vbmq_cpuset_next(to->cpus, (unsigned)c + 1))
 			vbmq_cpuset_add(&taken, (unsigned)c);
 	}
 	idle = vbmq_cpuset_andnot(&w->placement->dedicated, &taken);
@@ -207,9 +216,9 @@ static int set_areas(struct vbmq_diff_walk *w)
 
 		if (!m->to->exclusive)
 			continue;
-		area = vbmq_host_whole_cores(w->snapshot->host, &m->to->cpus);
+		area = vbmq_host_whole_cores(w->snapshot->host, m->to->cpus);
 		area = vbmq_cpuset_and(&area, &idle);
-		area = vbmq_cpuset_or(&area, &m->to->cpus);
+		area = vbmq_cpuset_or(&area, m->to->cpus);
 		m->area = keep(w, &area);
 		if (!m->area)
 			return -ENOMEM;
@@ -231,7 +240,7 @@ static int set_sits(struct vbmq_diff_walk *w, struct vbmq_diff_mover *m)
 
 	if (!c0 || !vbmq_cpuset_is_subset(m->now, &c0->cpus))
 		return 0;
-	if (m->to->exclusive ? !m->pending : vbmq_cpuset_equal(m->now, &m->to->cpus))
+	if (m->to->exclusive ? !m->pending : vbmq_cpuset_equal(m->now, m->to->cpus))
 		return 0;
 	if (!m->to->exclusive && !m->was->held)
 		return 0; /* it stands there by accident or by its owner's pin, not on a place we gave it for itself */
@@ -263,7 +272,7 @@ struct vbmq_cpuset vbmq_diff_unblocked(const struct vbmq_diff_walk *w, const str
 
 static int shrink(struct vbmq_diff_walk *w, struct vbmq_diff_mover *m)
 {
-	struct vbmq_cpuset to = vbmq_diff_unblocked(w, m, &m->to->cpus);
+	struct vbmq_cpuset to = vbmq_diff_unblocked(w, m, m->to->cpus);
 
 	m->stuck = vbmq_cpuset_is_empty(&to);
 	if (m->stuck) {
@@ -273,7 +282,7 @@ static int shrink(struct vbmq_diff_walk *w, struct vbmq_diff_mover *m)
 	set_way(w, m, &nowhere);
 	if (!vbmq_cpuset_is_subset(m->now, &to) || (vbmq_cpuset_is_empty(m->now) && m->was) ||
 	    (!vbmq_cpuset_is_empty(m->sits) && !vbmq_cpuset_equal(m->now, &to))) {
-		if (pin(w, m, &to, !vbmq_cpuset_equal(&to, &m->to->cpus)) < 0)
+		if (pin(w, m, &to, !vbmq_cpuset_equal(&to, m->to->cpus)) < 0)
 			return -ENOMEM;
 	}
 	vbmq_diff_stop_sitting(w, m);
@@ -299,7 +308,7 @@ static int give_up_places(struct vbmq_diff_walk *w)
 	for (size_t i = 0; i < w->n_movers; i++) {
 		struct vbmq_diff_mover *m = &w->movers[i];
 
-		if (m->to->exclusive || vbmq_cpuset_is_empty(m->sits) || !vbmq_cpuset_is_subset(m->now, &m->to->cpus))
+		if (m->to->exclusive || vbmq_cpuset_is_empty(m->sits) || !vbmq_cpuset_is_subset(m->now, m->to->cpus))
 			continue;
 		if (shrink(w, m) < 0)
 			return -ENOMEM;
@@ -312,10 +321,10 @@ static int spread_all(struct vbmq_diff_walk *w)
 	for (size_t i = 0; i < w->n_movers; i++) {
 		struct vbmq_diff_mover *m = &w->movers[i];
 
-		if (((m->to->exclusive || vbmq_cpuset_equal(m->now, &m->to->cpus)) && !m->strays) ||
-		    (m->to->to_remove && m->was && vbmq_cpuset_is_subset(m->now, &m->to->cpus)))
+		if (((m->to->exclusive || vbmq_cpuset_equal(m->now, m->to->cpus)) && !m->strays) ||
+		    (m->to->to_remove && m->was && vbmq_cpuset_is_subset(m->now, m->to->cpus)))
 			continue;
-		if (pin(w, m, &m->to->cpus, false) < 0)
+		if (pin(w, m, m->to->cpus, false) < 0)
 			return -ENOMEM;
 	}
 	return 0;
@@ -381,7 +390,7 @@ static int go_all_ready(struct vbmq_diff_walk *w)
 		struct vbmq_diff_mover *m = &w->movers[i];
 
 		w->queued[i] = false;
-		if (m->pending && ready(w, m) && go(w, m, &m->to->cpus, false) < 0)
+		if (m->pending && ready(w, m) && go(w, m, m->to->cpus, false) < 0)
 			return -ENOMEM;
 	}
 	return 0;
@@ -419,7 +428,7 @@ static int give_in(struct vbmq_diff_walk *w)
 	for (size_t i = 0; i < w->n_movers; i++) {
 		struct vbmq_diff_mover *m = &w->movers[i];
 
-		if (m->pending && pin(w, m, &m->to->cpus, false) < 0)
+		if (m->pending && pin(w, m, m->to->cpus, false) < 0)
 			return -ENOMEM;
 		m->pending = false;
 	}

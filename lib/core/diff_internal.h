@@ -36,7 +36,7 @@ struct vbmq_diff_walk {
 	uint32_t *queue; /* exclusive movers to look at */
 	size_t head, tail, size;
 	bool *queued;
-	struct vbmq_cpuset **kept; /* sets made on the way */
+	const struct vbmq_cpuset **kept; /* sets made on the way */
 	size_t n_kept;
 	struct vbmq_step *steps;
 	size_t n_steps;

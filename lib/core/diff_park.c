@@ -27,7 +27,7 @@ static bool wanted(const struct vbmq_diff_walk *w, const struct vbmq_diff_mover 
 		const struct vbmq_diff_mover *o = &w->movers[i];
 
 		if (o != m && ((o->pending && vbmq_cpuset_intersects(o->area, m->way)) ||
-			       (o->stuck && vbmq_cpuset_intersects(&o->to->cpus, m->sits))))
+			       (o->stuck && vbmq_cpuset_intersects(o->to->cpus, m->sits))))
 			return true;
 	}
 	return false;

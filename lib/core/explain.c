@@ -77,8 +77,8 @@ static bool is_solved(const struct work *w, const struct vbmq_explained *c, cons
 		return !falls_short(&p->domains[c->domain]);
 	now = &w->p->domains[c->domain].threads[c->thread];
 	then = vbmq_place_thread(&p->domains[c->domain], now->kind, now->id);
-	return then && then->exclusive && then->why.known &&
-	       nearer(then->why.cost.numa, then->why.cost.locality, &now->why.cost);
+	return then && then->exclusive && then->why &&
+	       nearer(then->why->cost.numa, then->why->cost.locality, &now->why->cost);
 }
 
 /* --- trying ----------------------------------------------------------------------------------------------------------- */
@@ -342,7 +342,7 @@ static void place_cost(const struct work *w, const struct vbmq_explained *c, uin
 
 		for (size_t q = 0; q < p->disks[i].n_queues; q++)
 			if (p->disks[i].queues[q].iothread == id) {
-				vcpus = vbmq_cpuset_or(&vcpus, &p->disks[i].queues[q].vcpus);
+				vcpus = vbmq_cpuset_or(&vcpus, p->disks[i].queues[q].vcpus);
 				serves = true;
 			}
 		if (serves && d->disks[i].node != VBMQ_NODE_UNKNOWN)
@@ -352,8 +352,8 @@ static void place_cost(const struct work *w, const struct vbmq_explained *c, uin
 		const struct vbmq_place_thread *vcpu = vbmq_place_thread(p, VBMQ_THREAD_VCPU, (uint32_t)v);
 
 		/* One that floats is met wherever the thread goes. */
-		if (vcpu && vbmq_cost_is_fixed(h, &vcpu->cpus))
-			*locality += vbmq_cost_near(h, core, &vcpu->cpus);
+		if (vcpu && vbmq_cost_is_fixed(h, vcpu->cpus))
+			*locality += vbmq_cost_near(h, core, vcpu->cpus);
 	}
 }
 
@@ -362,7 +362,7 @@ static bool find_holder(const struct work *w, const struct vbmq_core *core, stru
 	for (uint32_t i = 0; i < w->p->n_domains; i++)
 		for (uint32_t j = 0; j < w->p->domains[i].n_threads; j++)
 			if (w->p->domains[i].threads[j].exclusive &&
-			    vbmq_cpuset_intersects(&w->p->domains[i].threads[j].cpus, &core->cpus)) {
+			    vbmq_cpuset_intersects(w->p->domains[i].threads[j].cpus, &core->cpus)) {
 				c->holder = i;
 				c->holder_thread = j;
 				return true;
@@ -375,7 +375,7 @@ static bool find_better(const struct work *w, struct vbmq_explained *c)
 {
 	const struct vbmq_host *h = w->s->host;
 	const struct vbmq_place_thread *t = &w->p->domains[c->domain].threads[c->thread];
-	uint32_t here = h->core_of[vbmq_cpuset_next(&t->cpus, 0)];
+	uint32_t here = h->core_of[vbmq_cpuset_next(t->cpus, 0)];
 	bool found = false;
 
 	place_cost(w, c, here, &c->numa, &c->locality);
@@ -427,7 +427,7 @@ static int explain_domain(struct work *w, uint32_t domain)
 		const struct vbmq_place_thread *t = &d->threads[i];
 
 		c = (struct vbmq_explained){ .domain = domain, .thread = i };
-		if (t->kind != VBMQ_THREAD_IOTHREAD || !t->exclusive || !t->why.known || !find_better(w, &c))
+		if (t->kind != VBMQ_THREAD_IOTHREAD || !t->exclusive || !t->why || !find_better(w, &c))
 			continue;
 		r = try_all(w, &c);
 		if (r == 0)

@@ -23,6 +23,7 @@
 #include "core/diff.h"
 #include "util/array.h"
 #include "util/cleanup.h"
+#include "util/setref.h"
 #include "util/strbuf.h"
 
 #define CHECKS_MAX 10000000u
@@ -176,56 +177,73 @@ struct around {
 	size_t n_before, n_after;
 };
 
-static void add_unit(struct around *a, const struct vbmq_host *h, unsigned i, const struct vbmq_cpuset *want)
+/* False: no memory. */
+static bool add_unit(struct around *a, const struct vbmq_host *h, unsigned i, const struct vbmq_cpuset *want)
 {
 	struct vbmq_step s = { .op = VBMQ_STEP_LIMIT_SLICE,
 			       .domain = VBMQ_STEP_OF_HOST,
 			       .kind = VBMQ_THREAD_EMULATOR,
 			       .id = i,
-			       .cpus = *want };
+			       .cpus = vbmq_setref_new(want) };
 	struct vbmq_cpuset is = or_all(h, &h->parts[i].cpus), to = or_all(h, want), both = vbmq_cpuset_and(&is, &to);
 
-	if (vbmq_cpuset_equal(&h->parts[i].cpus, want))
-		return;
+	if (!s.cpus)
+		return false;
+	if (vbmq_cpuset_equal(&h->parts[i].cpus, want)) {
+		vbmq_setref_drop(s.cpus);
+		return true;
+	}
 	if (vbmq_cpuset_is_subset(&is, &to)) {
 		a->after[a->n_after++] = s;
-		return;
+		return true;
 	}
-	a->before[a->n_before] = s;
 	if (!vbmq_cpuset_is_subset(&to, &is) && !vbmq_cpuset_is_empty(&both)) {
-		a->before[a->n_before].cpus = both;
-		a->before[a->n_before].interim = true;
 		a->after[a->n_after++] = s;
+		s.cpus = vbmq_setref_new(&both);
+		s.interim = true;
+		if (!s.cpus)
+			return false;
 	}
-	a->n_before++;
+	a->before[a->n_before++] = s;
+	return true;
 }
 
-static void add_irqbalance(struct around *a, const struct vbmq_part *part, const struct vbmq_place_part *to)
+static bool add_irqbalance(struct around *a, const struct vbmq_part *part, const struct vbmq_place_part *to)
 {
 	bool same = part->held && vbmq_cpuset_equal(&part->applied, &to->cpus) &&
 		    vbmq_cpuset_is_subset(&to->cpus, &part->cpus);
 
 	if (same && !vbmq_cpuset_is_empty(&to->cpus))
-		return;
+		return true;
 	a->after[a->n_after++] = (struct vbmq_step){ .op = VBMQ_STEP_BAN_IRQS,
 						     .domain = VBMQ_STEP_OF_HOST,
 						     .kind = VBMQ_THREAD_EMULATOR,
 						     .id = VBMQ_PART_IRQBALANCE,
-						     .cpus = to->cpus };
+						     .cpus = vbmq_setref_new(&to->cpus) };
+	return a->after[a->n_after - 1].cpus;
+}
+
+static void around_done(struct around *a)
+{
+	for (size_t i = 0; i < a->n_before; i++)
+		vbmq_setref_drop(a->before[i].cpus);
+	for (size_t i = 0; i < a->n_after; i++)
+		vbmq_setref_drop(a->after[i].cpus);
 }
 
 int vbmq_parts_add_steps(const struct vbmq_snapshot *snapshot, const struct vbmq_placement *placement,
 			 struct vbmq_step **steps, size_t *n)
 {
 	const struct vbmq_host *h = snapshot->host;
-	struct around a = { .n_before = 0 };
+	_cleanup_(around_done) struct around a = { .n_before = 0 };
 	struct vbmq_step *all;
 
 	for (unsigned i = 0; i < VBMQ_SLICES; i++)
-		if (placement->parts[i].planned)
-			add_unit(&a, h, i, &placement->parts[i].cpus);
-	if (placement->parts[VBMQ_PART_IRQBALANCE].planned)
-		add_irqbalance(&a, &h->parts[VBMQ_PART_IRQBALANCE], &placement->parts[VBMQ_PART_IRQBALANCE]);
+		if (placement->parts[i].planned && !add_unit(&a, h, i, &placement->parts[i].cpus))
+			return -ENOMEM;
+	if (placement->parts[VBMQ_PART_IRQBALANCE].planned &&
+	    !add_irqbalance(&a, &h->parts[VBMQ_PART_IRQBALANCE], &placement->parts[VBMQ_PART_IRQBALANCE]))
+		return -ENOMEM;
 	if (a.n_before + a.n_after == 0)
 		return 0;
 	all = calloc(*n + a.n_before + a.n_after, sizeof(*all));
@@ -238,6 +256,7 @@ int vbmq_parts_add_steps(const struct vbmq_snapshot *snapshot, const struct vbmq
 	free(*steps);
 	*steps = all;
 	*n += a.n_before + a.n_after;
+	a.n_before = a.n_after = 0; /* they are the steps' now */
 	return 0;
 }
 

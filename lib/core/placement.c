@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "util/setref.h"
+
 struct vbmq_placement *vbmq_placement_free(struct vbmq_placement *p)
 {
 	if (!p)
@@ -13,14 +15,20 @@ struct vbmq_placement *vbmq_placement_free(struct vbmq_placement *p)
 		struct vbmq_place_domain *d = &p->domains[i];
 
 		free(d->name);
+		for (size_t j = 0; j < d->n_threads; j++)
+			vbmq_setref_drop(d->threads[j].cpus);
 		free(d->threads);
-		for (size_t j = 0; j < d->n_disks; j++)
+		for (size_t j = 0; j < d->n_disks; j++) {
+			for (size_t q = 0; q < d->disks[j].n_queues; q++)
+				vbmq_setref_drop(d->disks[j].queues[q].vcpus);
 			free(d->disks[j].queues);
+		}
 		free(d->disks);
 		vbmq_diags_done(&d->diags);
 	}
 	free(p->domains);
 	vbmq_diags_done(&p->diags);
+	free(p->whys);
 	free(p);
 	return NULL;
 }

@@ -13,27 +13,26 @@
 #include "core/host.h"
 
 struct vbmq_why { /* explain: why this place */
-	bool known; /* false for threads that were not chosen a place (floating, foreign) */
 	struct vbmq_cost cost;
 	enum vbmq_nearness nearness; /* to its completion vCPUs, the worst of them */
 	uint32_t from_device; /* NUMA distance to the device's node, 0 unknown */
 	uint32_t from_memory; /* NUMA distance to the nearest memory node, 0 unknown */
 	bool has_next; /* there was another free core */
-	struct vbmq_cpuset next_cpus; /* the next best place ... */
+	uint32_t next_cpu; /* the next best place ... */
 	struct vbmq_cost next_cost; /* ... and what it would have cost */
 };
 
 struct vbmq_place_thread {
 	enum vbmq_thread_kind kind;
 	uint32_t id;
-	struct vbmq_cpuset cpus; /* where it may run; never empty */
+	const struct vbmq_cpuset *cpus; /* where it may run, counted (setref.h); never empty */
 	bool exclusive; /* nobody else may run on these CPUs' cores (exclusive=cpu: on these CPUs) */
 	bool planned; /* ours to place; false: owner's pin, unresponsive or unmanaged and not to be held */
 	bool to_add; /* I/O thread that does not exist yet */
 	bool to_remove; /* I/O thread we added that is not wanted any more and serves nothing */
 	bool has_polling;
 	struct vbmq_polling polling; /* what its polling should be; with has_polling */
-	struct vbmq_why why;
+	const struct vbmq_why *why; /* in the placement's; NULL: it was not chosen a place (floating, foreign) */
 };
 
 enum vbmq_completes { /* the smallest part of the host that a thread and the vCPUs it completes on never leave */
@@ -47,7 +46,7 @@ extern const char *const vbmq_completes_words[]; /* unknown same-core l3 node re
 
 struct vbmq_place_queue {
 	uint32_t iothread; /* id; 0: main loop */
-	struct vbmq_cpuset vcpus; /* completion vCPUs */
+	const struct vbmq_cpuset *vcpus; /* completion vCPUs, counted (setref.h) */
 	enum vbmq_completes completes; /* set by vbmq_plan_make() (affinity.h) */
 };
 
@@ -84,6 +83,7 @@ struct vbmq_placement {
 	size_t n_domains;
 	struct vbmq_place_part parts[VBMQ_PARTS]; /* the host's own work */
 	struct vbmq_diags diags; /* about the host */
+	struct vbmq_why *whys; /* owned */
 	bool infeasible; /* some diagnostic is an error */
 };
 

@@ -32,7 +32,7 @@ struct vbmq_step {
 	uint32_t id;
 	uint32_t tid; /* PIN of the emulator, restore only: just this one of its threads; 0: all of them */
 	uint64_t start; /* ... and its start time */
-	struct vbmq_cpuset cpus; /* PIN */
+	const struct vbmq_cpuset *cpus; /* PIN, LIMIT_SLICE, BAN_IRQS: counted (setref.h); NULL for the others */
 	bool exclusive; /* PIN: from here on nobody else may be there */
 	bool interim; /* PIN: a stop on the way (cycle broken, or not yet the whole shared set) */
 	struct vbmq_polling polling; /* SET_POLLING */

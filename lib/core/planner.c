@@ -47,6 +47,7 @@
 
 #include "core/planner_internal.h"
 #include "util/err.h"
+#include "util/setref.h"
 
 #define PASSES_MAX 16u
 
@@ -233,8 +234,25 @@ static bool keeps_place(const struct vbmq_pl *pl, const struct vbmq_pl_domain *d
 	       vbmq_cpuset_is_subset(&pl->sets[t->cpus].cpus, &pl->held_places);
 }
 
-static int build_threads(const struct vbmq_pl *pl, const struct vbmq_pl_domain *d, struct vbmq_place_domain *p)
+struct building {
+	const struct vbmq_pl *pl;
+	const struct vbmq_cpuset **refs; /* set -> what the placement has for it, NULL: nothing yet */
+	struct vbmq_why *whys;
+	const struct vbmq_place_disk *like; /* the disk before: its queues mostly complete on the same vCPUs */
+};
+
+static const struct vbmq_cpuset *refer(struct building *b, uint32_t set)
 {
+	if (b->refs[set])
+		return vbmq_setref(b->refs[set]);
+	b->refs[set] = vbmq_setref_new(&b->pl->sets[set].cpus);
+	return b->refs[set];
+}
+
+static int build_threads(struct building *b, const struct vbmq_pl_domain *d, struct vbmq_place_domain *p)
+{
+	const struct vbmq_pl *pl = b->pl;
+
 	p->threads = calloc(d->n_threads + 1, sizeof(*p->threads));
 	if (!p->threads)
 		return -ENOMEM;
@@ -247,20 +265,29 @@ static int build_threads(const struct vbmq_pl *pl, const struct vbmq_pl_domain *
 		p->n_threads++;
 		to->kind = t->kind;
 		to->id = t->id;
-		vbmq_cpuset_copy(&to->cpus, &pl->sets[t->cpus].cpus);
+		to->cpus = refer(b, t->cpus);
+		if (!to->cpus)
+			return -ENOMEM;
 		to->exclusive = t->unit != VBMQ_PL_NONE || keeps_place(pl, d, t);
 		to->planned = t->role != VBMQ_PL_FIXED;
 		to->to_add = !t->was;
 		to->to_remove = t->kind == VBMQ_THREAD_IOTHREAD && t->was && t->was->added && d->managed &&
 				t->role == VBMQ_PL_FLOAT && !t->serves && !t->asked;
 		if (to->exclusive && t->why != VBMQ_PL_NONE)
-			to->why = pl->whys[t->why];
+			to->why = &b->whys[t->why];
 		set_polling(pl, d, t, to);
 	}
 	return 0;
 }
 
-static int build_disks(const struct vbmq_pl_domain *d, struct vbmq_place_domain *p)
+static const struct vbmq_cpuset *refer_vcpus(const struct building *b, size_t queue, const struct vbmq_cpuset *vcpus)
+{
+	const struct vbmq_cpuset *like = b->like && queue < b->like->n_queues ? b->like->queues[queue].vcpus : NULL;
+
+	return like && vbmq_cpuset_equal(like, vcpus) ? vbmq_setref(like) : vbmq_setref_new(vcpus);
+}
+
+static int build_disks(struct building *b, const struct vbmq_pl_domain *d, struct vbmq_place_domain *p)
 {
 	p->disks = calloc(d->d->n_disks + 1, sizeof(*p->disks));
 	if (!p->disks)
@@ -270,7 +297,7 @@ static int build_disks(const struct vbmq_pl_domain *d, struct vbmq_place_domain 
 		struct vbmq_place_disk *to = &p->disks[i];
 		bool differs = false;
 
-		to->queues = malloc((disk->n_queues + 1) * sizeof(*to->queues)); /* both members are set below */
+		to->queues = calloc(disk->n_queues + 1, sizeof(*to->queues));
 		if (!to->queues)
 			return -ENOMEM;
 		p->n_disks++;
@@ -278,21 +305,28 @@ static int build_disks(const struct vbmq_pl_domain *d, struct vbmq_place_domain 
 		to->n_queues = disk->n_queues;
 		for (size_t q = 0; q < disk->n_queues; q++) {
 			to->queues[q].iothread = d->map[i][q];
-			vbmq_cpuset_copy(&to->queues[q].vcpus, &disk->queues[q].vcpus);
+			to->queues[q].vcpus = refer_vcpus(b, q, &disk->queues[q].vcpus);
+			if (!to->queues[q].vcpus)
+				return -ENOMEM;
 			differs = differs || d->map[i][q] != disk->queues[q].iothread;
 		}
 		to->remap = differs && d->running;
 		to->at_next_start = differs && !d->running;
+		b->like = to;
 	}
 	return 0;
 }
 
-static int build(const struct vbmq_pl *pl, struct vbmq_placement *p)
+static int build(struct vbmq_pl *pl, struct vbmq_placement *p)
 {
+	_cleanup_free_ const struct vbmq_cpuset **refs = calloc(pl->n_sets, sizeof(*refs));
+	struct building b = { .pl = pl, .refs = refs };
+
 	p->shared = pl->shared;
 	p->dedicated = pl->dedicated;
+	p->whys = b.whys = VBMQ_STEAL(pl->whys);
 	p->domains = calloc(pl->n_domains + 1, sizeof(*p->domains));
-	if (!p->domains)
+	if (!refs || !p->domains)
 		return -ENOMEM;
 	for (size_t i = 0; i < pl->n_domains; i++) {
 		const struct vbmq_pl_domain *d = &pl->domains[i];
@@ -305,7 +339,7 @@ static int build(const struct vbmq_pl *pl, struct vbmq_placement *p)
 		to->capability = vbmq_caps_level(d->d->caps);
 		to->managed = d->managed;
 		to->priority = d->wish.priority;
-		if (build_threads(pl, d, to) < 0 || build_disks(d, to) < 0)
+		if (build_threads(&b, d, to) < 0 || build_disks(&b, d, to) < 0)
 			return -ENOMEM;
 	}
 	return vbmq_pl_diags(pl, p);

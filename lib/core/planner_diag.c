@@ -154,9 +154,10 @@ static bool serves_fixed_vcpu(const struct say *s, const struct vbmq_pl_thread *
 	return false;
 }
 
-static int say_place(const struct say *s, const struct vbmq_pl_thread *t, const char *subject)
+static int say_place(const struct say *s, const struct vbmq_pl_thread *t, const struct vbmq_place_thread *p,
+		     const char *subject)
 {
-	const struct vbmq_why *why = &s->pl->whys[t->why];
+	const struct vbmq_why *why = p->why;
 	int r = 0;
 
 	if (why->from_device > VBMQ_DISTANCE_LOCAL || why->from_memory > VBMQ_DISTANCE_LOCAL)
@@ -182,8 +183,8 @@ static int say_iothread(const struct say *s, const struct vbmq_pl_thread *t, con
 	if (!t->serves && !p->to_remove && t->role == VBMQ_PL_FLOAT)
 		r = vbmq_diag_add(&s->to->diags, VBMQ_DIAG_UNUSED_IOTHREAD, VBMQ_INFO, subject,
 				  "It serves no queue and gets no core of its own.");
-	if (r == 0 && t->why != VBMQ_PL_NONE)
-		r = say_place(s, t, subject);
+	if (r == 0 && p->why)
+		r = say_place(s, t, p, subject);
 	if (r == 0 && t->serves && p->has_polling && s->d->wish.poll == VBMQ_POLL_DEDICATED && p->polling.max_ns == 0)
 		r = vbmq_diag_add(
 			&s->to->diags, VBMQ_DIAG_POLL_OFF, VBMQ_INFO, subject,

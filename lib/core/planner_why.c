@@ -90,7 +90,6 @@ static int explain_thread(struct vbmq_pl_pool *p, const struct vbmq_pl_unit *u, 
 		return -ENOMEM;
 	t->why = (uint32_t)pl->n_whys;
 	why = &pl->whys[pl->n_whys++];
-	why->known = true;
 	why->cost = cost_of(p, t, zones, u->core);
 	why->nearness = worst_nearness(p, d, u->core);
 	explain_distances(p, d, pl->host->cores[u->core].node, why);
@@ -109,7 +108,7 @@ static int explain_thread(struct vbmq_pl_pool *p, const struct vbmq_pl_unit *u, 
 		struct vbmq_cpuset avail = vbmq_pl_avail(pl, next, u->part, u->leash);
 
 		why->has_next = true;
-		why->next_cpus = vbmq_cpuset_of((unsigned)vbmq_cpuset_next(&avail, 0));
+		why->next_cpu = (uint32_t)vbmq_cpuset_next(&avail, 0);
 		why->next_cost = best;
 	}
 	return 0;

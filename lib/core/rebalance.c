@@ -69,9 +69,9 @@ static bool moves(const struct vbmq_snapshot *s, uint32_t domain, const struct v
 {
 	const struct vbmq_thread *was = vbmq_domain_thread(s->domains[domain], to->kind, to->id);
 
-	if (!to->exclusive || !to->planned || (was && vbmq_cpuset_equal(&was->affinity, &to->cpus)))
+	if (!to->exclusive || !to->planned || (was && vbmq_cpuset_equal(&was->affinity, to->cpus)))
 		return false;
-	*ret = (struct vbmq_move){ .domain = domain, .kind = to->kind, .id = to->id, .to = to->cpus };
+	*ret = (struct vbmq_move){ .domain = domain, .kind = to->kind, .id = to->id, .to = *to->cpus };
 	if (was) {
 		ret->from = was->affinity;
 		ret->had_own = vbmq_score_alone(s->host, &was->affinity, false, n_allowed);

@@ -395,7 +395,7 @@ static int note_pin(struct vbmq_undo *u, const struct vbmq_domain *d, const stru
 		e->had_pin = t->has_pin;
 		e->pin = t->pin;
 	}
-	e->applied = step->cpus;
+	e->applied = *step->cpus;
 	e->exclusive = step->exclusive;
 	e->settled = false;
 	return is_new && step->kind == VBMQ_THREAD_EMULATOR ? note_odd_tasks(u, d) : 0;
@@ -460,7 +460,7 @@ static int note_part(struct vbmq_undo *u, const struct vbmq_host *h, const struc
 		e->start = part->start;
 		e->found = part->cpus;
 	}
-	e->applied = step->cpus;
+	e->applied = *step->cpus;
 	e->settled = false;
 	return 0;
 }

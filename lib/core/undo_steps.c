@@ -21,6 +21,7 @@
 #include "core/plan.h"
 #include "util/array.h"
 #include "util/err.h"
+#include "util/setref.h"
 
 #define STEPS_MAX 1000000u
 
@@ -92,8 +93,8 @@ static int add_pin(struct make *m, uint32_t domain, const struct vbmq_undo_entry
 		return -ENOMEM;
 	step->kind = e->thread;
 	step->id = e->id;
-	step->cpus = cpus;
-	return 0;
+	step->cpus = vbmq_setref_new(&cpus);
+	return step->cpus ? 0 : -ENOMEM;
 }
 
 /* Whether the task stands as found already: then its emulator was not touched, or this was played back before. */
@@ -128,8 +129,8 @@ static int add_task(struct make *m, uint32_t domain, const struct vbmq_undo_entr
 	step->kind = VBMQ_THREAD_EMULATOR;
 	step->tid = e->tid;
 	step->start = e->start;
-	step->cpus = cpus;
-	return 0;
+	step->cpus = vbmq_setref_new(&cpus);
+	return step->cpus ? 0 : -ENOMEM;
 }
 
 static int add_polling(struct make *m, uint32_t domain, const struct vbmq_undo_entry *e)
@@ -223,6 +224,8 @@ static int add_entry(struct make *m, uint32_t domain, const struct vbmq_undo_ent
 /* The host's own work comes back last, when all threads have left. irqbalance finds its own ban list again by itself. */
 static int add_parts(struct make *m)
 {
+	const struct vbmq_cpuset none = VBMQ_CPUSET_EMPTY;
+
 	for (unsigned i = 0; i < VBMQ_PARTS; i++) {
 		const struct vbmq_undo_entry *e = vbmq_undo_part(m->undo, m->snapshot->host, i);
 		const struct vbmq_part *is = &m->snapshot->host->parts[i];
@@ -235,8 +238,9 @@ static int add_parts(struct make *m)
 			return -ENOMEM;
 		step->kind = VBMQ_THREAD_EMULATOR;
 		step->id = i;
-		if (i < VBMQ_SLICES)
-			step->cpus = e->found;
+		step->cpus = vbmq_setref_new(i < VBMQ_SLICES ? &e->found : &none);
+		if (!step->cpus)
+			return -ENOMEM;
 	}
 	return 0;
 }

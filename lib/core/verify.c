@@ -72,7 +72,7 @@ static bool is_mate(const struct vbmq_place_domain *d, const struct vbmq_domain 
 	if (strcmp(d->uuid, other->uuid) != 0)
 		return false;
 	p = vbmq_place_thread(d, t->kind, t->id);
-	return p && p->exclusive && vbmq_cpuset_equal(&p->cpus, &t->affinity);
+	return p && p->exclusive && vbmq_cpuset_equal(p->cpus, &t->affinity);
 }
 
 /* Names those who may run in area; *ret_n how many there are. */
@@ -118,14 +118,14 @@ static int check_place(struct verify *v, struct vbmq_check *c, const struct vbmq
 	struct vbmq_cpuset area;
 	size_t n = 0;
 
-	if (!vbmq_cpuset_equal(&is->affinity, &p->cpus)) {
-		add_lists(&b, &is->affinity, &p->cpus);
+	if (!vbmq_cpuset_equal(&is->affinity, p->cpus)) {
+		add_lists(&b, &is->affinity, p->cpus);
 		return fail(v, c, VBMQ_CHECK_DRIFT, &b);
 	}
 	if (p->exclusive) {
-		area = vbmq_host_whole_cores(v->after->host, &p->cpus);
+		area = vbmq_host_whole_cores(v->after->host, p->cpus);
 		area = vbmq_cpuset_and(&area, &v->idle);
-		area = vbmq_cpuset_or(&area, &p->cpus);
+		area = vbmq_cpuset_or(&area, p->cpus);
 		vbmq_strbuf_add(&b, "its core is also open to ");
 		find_strangers(v, c->domain, p, &area, &b, &n);
 		if (n)
@@ -153,7 +153,7 @@ static int check_thread(struct verify *v, uint32_t domain, const struct vbmq_dom
 		return -ENOMEM;
 	c->thread = p->kind;
 	c->id = p->id;
-	c->want = p->cpus;
+	c->want = *p->cpus;
 	if (!is) {
 		if (p->to_remove)
 			return 0;
@@ -225,7 +225,7 @@ int vbmq_verify(const struct vbmq_snapshot *after, const struct vbmq_plan *plan,
 	for (size_t i = 0; i < v.placement->n_domains; i++)
 		for (size_t j = 0; j < v.placement->domains[i].n_threads; j++)
 			if (v.placement->domains[i].threads[j].exclusive)
-				v.idle = vbmq_cpuset_andnot(&v.idle, &v.placement->domains[i].threads[j].cpus);
+				v.idle = vbmq_cpuset_andnot(&v.idle, v.placement->domains[i].threads[j].cpus);
 	for (uint32_t i = 0; i < v.placement->n_domains; i++)
 		if (check_domain(&v, i) < 0)
 			return vbmq_err_oom(err);

@@ -37,9 +37,9 @@ int vbmq_act_pin_vcpu(struct vbmq_act_job *job, virDomainPtr dom)
 {
 	unsigned char map[CPUMAP_BYTES];
 
-	if (vbmq_cpuset_is_empty(&job->step.cpus))
+	if (vbmq_cpuset_is_empty(job->step.cpus))
 		return empty(job);
-	if (virDomainPinVcpuFlags(dom, job->step.id, map, to_cpumap(&job->step.cpus, map), VIR_DOMAIN_AFFECT_LIVE) < 0)
+	if (virDomainPinVcpuFlags(dom, job->step.id, map, to_cpumap(job->step.cpus, map), VIR_DOMAIN_AFFECT_LIVE) < 0)
 		return failed(job, "pin vCPU");
 	return 0;
 }
@@ -48,9 +48,9 @@ int vbmq_act_pin_iothread(struct vbmq_act_job *job, virDomainPtr dom)
 {
 	unsigned char map[CPUMAP_BYTES];
 
-	if (vbmq_cpuset_is_empty(&job->step.cpus))
+	if (vbmq_cpuset_is_empty(job->step.cpus))
 		return empty(job);
-	if (virDomainPinIOThread(dom, job->step.id, map, to_cpumap(&job->step.cpus, map), VIR_DOMAIN_AFFECT_LIVE) < 0)
+	if (virDomainPinIOThread(dom, job->step.id, map, to_cpumap(job->step.cpus, map), VIR_DOMAIN_AFFECT_LIVE) < 0)
 		return failed(job, "pin I/O thread");
 	return 0;
 }
@@ -59,9 +59,9 @@ int vbmq_act_pin_emulator(struct vbmq_act_job *job, virDomainPtr dom)
 {
 	unsigned char map[CPUMAP_BYTES];
 
-	if (vbmq_cpuset_is_empty(&job->step.cpus))
+	if (vbmq_cpuset_is_empty(job->step.cpus))
 		return empty(job);
-	if (virDomainPinEmulator(dom, map, to_cpumap(&job->step.cpus, map), VIR_DOMAIN_AFFECT_LIVE) < 0)
+	if (virDomainPinEmulator(dom, map, to_cpumap(job->step.cpus, map), VIR_DOMAIN_AFFECT_LIVE) < 0)
 		return failed(job, "pin the emulator");
 	return 0;
 }

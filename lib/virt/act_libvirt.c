@@ -98,7 +98,10 @@ static struct vbmq_act_job *job_new(const struct vbmq_domain *domain, const stru
 	job->name = strdup(domain->name);
 	if (step) {
 		job->step = *step;
-		job->step.map = NULL; /* the copy below is the job's own */
+		job->step.map = NULL; /* the copies below are the job's own */
+		job->step.cpus = &job->cpus;
+		if (step->cpus)
+			vbmq_cpuset_copy(&job->cpus, step->cpus);
 		job->map = calloc(step->n_map ? step->n_map : 1, sizeof(*job->map));
 		if (job->map && step->n_map)
 			memcpy(job->map, step->map, step->n_map * sizeof(*job->map));
@@ -267,7 +270,7 @@ static int pin_emulator(struct vbmq_virt *v, const struct vbmq_domain *domain, c
 
 	if (step->tid) {
 		r = guard(v, domain, step->tid, step->start, NULL, err);
-		return r < 0 ? r : tasks(v)->set(step->tid, step->start, &step->cpus, err);
+		return r < 0 ? r : tasks(v)->set(step->tid, step->start, step->cpus, err);
 	}
 	named = known_threads(v, domain, &skip, &n) == 0;
 	r = run(v, domain, step, named ? vbmq_act_pin_emulator : vbmq_act_ask_and_pin_emulator, &job, err);
@@ -276,7 +279,7 @@ static int pin_emulator(struct vbmq_virt *v, const struct vbmq_domain *domain, c
 	if (!named)
 		r = skip_list(domain, job, &skip, &n, err);
 	if (r == 0)
-		r = tasks(v)->set_rest(domain->pid, skip, n, &step->cpus, err);
+		r = tasks(v)->set_rest(domain->pid, skip, n, step->cpus, err);
 	act_destroy(&job->call);
 	return r;
 }
@@ -373,8 +376,8 @@ static int observe_pin(struct vbmq_virt *v, const struct vbmq_domain *domain, co
 		return guard(v, domain, thread->tid, thread->start, &ret->cpus, err);
 	if (step->kind == VBMQ_THREAD_VCPU)
 		return vbmq_err_set(err, -ESRCH, "domain '%s': vCPU %u has no thread", domain->name, step->id);
-	if (step->kind == VBMQ_THREAD_EMULATOR && rest_is_there(v, domain, &step->cpus)) {
-		ret->cpus = step->cpus;
+	if (step->kind == VBMQ_THREAD_EMULATOR && rest_is_there(v, domain, step->cpus)) {
+		ret->cpus = *step->cpus;
 		return 0;
 	}
 	r = run(v, domain, step, vbmq_act_query_iothreads, &job, err);

@@ -15,7 +15,8 @@ struct vbmq_act_job {
 	int32_t id;
 	virDomainPtr dom; /* the caller knows that this instance runs; NULL: to be looked up */
 	struct vbmq_caps caps;
-	struct vbmq_step step; /* copy; its map is the one below */
+	struct vbmq_step step; /* copy; its CPUs and its map are those below */
+	struct vbmq_cpuset cpus;
 	uint32_t *map;
 	char *alias; /* of the disk, NULL: none */
 	size_t n_queues; /* of the disk */

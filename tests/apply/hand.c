@@ -7,6 +7,16 @@
 
 #include "scene.h"
 #include "util/array.h"
+#include "util/setref.h"
+
+static const struct vbmq_cpuset *ref(const struct vbmq_cpuset *cpus)
+{
+	const struct vbmq_cpuset *r = vbmq_setref_new(cpus);
+
+	if (!r)
+		abort();
+	return r;
+}
 
 static void *must(void *p)
 {
@@ -58,7 +68,7 @@ struct vbmq_plan *hand_plan(const struct vbmq_snapshot *s)
 
 			t->kind = s->domains[i]->threads[j].kind;
 			t->id = s->domains[i]->threads[j].id;
-			t->cpus = s->domains[i]->threads[j].affinity;
+			t->cpus = ref(&s->domains[i]->threads[j].affinity);
 		}
 	}
 	return p;
@@ -79,12 +89,15 @@ void hand_pin(struct vbmq_plan *p, const char *thread, const char *cpus)
 {
 	struct vbmq_step *s = add_step(p, thread, VBMQ_STEP_PIN);
 	struct vbmq_place_domain *d = &p->placement->domains[s->domain];
+	struct vbmq_cpuset to;
 
 	s->exclusive = cpus[0] == '!';
-	s->cpus = scene_cpus(cpus + s->exclusive);
+	to = scene_cpus(cpus + s->exclusive);
+	s->cpus = ref(&to);
 	for (size_t i = 0; i < d->n_threads; i++) {
 		if (d->threads[i].kind == s->kind && d->threads[i].id == s->id) {
-			d->threads[i].cpus = s->cpus;
+			vbmq_setref_drop(d->threads[i].cpus);
+			d->threads[i].cpus = vbmq_setref(s->cpus);
 			d->threads[i].exclusive = s->exclusive;
 			d->threads[i].planned = true;
 		}
@@ -107,7 +120,9 @@ void hand_add(struct vbmq_plan *p, const char *thread)
 	/* before the emulator, which is last */
 	t = &d->threads[d->n_threads - 2];
 	*last = *t;
-	*t = (struct vbmq_place_thread){ .kind = VBMQ_THREAD_IOTHREAD, .id = s->id, .to_add = true };
+	*t = (struct vbmq_place_thread){
+		.kind = VBMQ_THREAD_IOTHREAD, .id = s->id, .cpus = ref(&VBMQ_CPUSET_EMPTY), .to_add = true
+	};
 }
 
 void hand_del(struct vbmq_plan *p, const char *thread)

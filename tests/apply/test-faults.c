@@ -73,7 +73,7 @@ static void tell(const struct vbmq_plan *p, const struct vbmq_report *r)
 {
 	for (size_t i = 0; i < p->n_steps; i++) {
 		const struct vbmq_step *s = &p->steps[i];
-		char *cpus = vbmq_cpulist_format(&s->cpus);
+		char *cpus = vbmq_cpulist_format(s->cpus);
 
 		print_message("# %zu: %s %s %s%u cpus %s%s: %s: %s\n", i, vbmq_step_word(s),
 			      p->placement->domains[s->domain].name, vbmq_thread_kind_words[s->kind], s->id,
@@ -155,7 +155,7 @@ static void check_stayed(const struct vbmq_snapshot *before, const struct fake *
 			const struct vbmq_thread *t = &before->domains[i]->threads[j], *now;
 			const struct vbmq_place_thread *place = vbmq_place_thread(&final->domains[i], t->kind, t->id);
 
-			if (!place || !place->exclusive || !vbmq_cpuset_equal(&place->cpus, &t->affinity))
+			if (!place || !place->exclusive || !vbmq_cpuset_equal(place->cpus, &t->affinity))
 				continue;
 			now = vbmq_domain_thread(fake_state(after)->domains[i], t->kind, t->id);
 			check(now && vbmq_cpuset_equal(&now->affinity, &t->affinity),

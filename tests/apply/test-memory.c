@@ -57,7 +57,7 @@ static int observe(void *ctx, const struct vbmq_domain *d, const struct vbmq_thr
 		   struct vbmq_observed *ret, struct vbmq_err *err)
 {
 	ret->exists = step->op == VBMQ_STEP_ADD_IOTHREAD;
-	ret->cpus = step->cpus;
+	ret->cpus = step->cpus ? *step->cpus : VBMQ_CPUSET_EMPTY;
 	ret->polling = step->polling;
 	ret->n_map = step->n_map;
 	if (step->n_map) {

@@ -461,9 +461,9 @@ static void test_moving_core(void **state)
 	hand_pin(p, "A/iothread1", "!1");
 	assert_int_equal(vbmq_parts_add_steps(s, p->placement, &p->steps, &p->n_steps), 0);
 	assert_int_equal(p->n_steps, 3);
-	assert_true(p->steps[0].interim && vbmq_cpuset_equal(&p->steps[0].cpus, &both));
+	assert_true(p->steps[0].interim && vbmq_cpuset_equal(p->steps[0].cpus, &both));
 	assert_int_equal(p->steps[1].op, VBMQ_STEP_PIN);
-	assert_true(!p->steps[2].interim && vbmq_cpuset_equal(&p->steps[2].cpus, &want));
+	assert_true(!p->steps[2].interim && vbmq_cpuset_equal(p->steps[2].cpus, &want));
 	vbmq_plan_free(p);
 	vbmq_snapshot_free(s);
 }

@@ -207,12 +207,15 @@ static int tear_down(void **state)
 
 static int limit(struct world *w, uint32_t part, const char *list, struct vbmq_err *err)
 {
-	struct vbmq_step step = {
-		.op = VBMQ_STEP_LIMIT_SLICE, .domain = VBMQ_STEP_OF_HOST, .kind = VBMQ_THREAD_EMULATOR, .id = part
-	};
+	struct vbmq_cpuset cpus = VBMQ_CPUSET_EMPTY;
+	struct vbmq_step step = { .op = VBMQ_STEP_LIMIT_SLICE,
+				  .domain = VBMQ_STEP_OF_HOST,
+				  .kind = VBMQ_THREAD_EMULATOR,
+				  .id = part,
+				  .cpus = &cpus };
 
 	if (*list)
-		assert_int_equal(vbmq_cpulist_parse(list, strlen(list), 0, &step.cpus, NULL), 0);
+		assert_int_equal(vbmq_cpulist_parse(list, strlen(list), 0, &cpus, NULL), 0);
 	return w->parts.ops->execute(w->parts.ctx, &step, err);
 }
 
@@ -314,10 +317,12 @@ static void test_no_bus(void **state)
 {
 	struct vbmq_bus_parts own = { .where = "unix:path=/nowhere/bus" };
 	struct vbmq_part_actuator parts = vbmq_bus_parts_actuator(&own);
-	struct vbmq_step step = { .op = VBMQ_STEP_LIMIT_SLICE, .domain = VBMQ_STEP_OF_HOST, .id = VBMQ_PART_USER };
+	struct vbmq_cpuset cpus = vbmq_cpuset_of(0);
+	struct vbmq_step step = {
+		.op = VBMQ_STEP_LIMIT_SLICE, .domain = VBMQ_STEP_OF_HOST, .id = VBMQ_PART_USER, .cpus = &cpus
+	};
 	struct vbmq_err err = VBMQ_ERR_INIT;
 
-	vbmq_cpuset_add(&step.cpus, 0);
 	assert_int_equal(parts.ops->execute(parts.ctx, &step, &err), -ENOENT);
 	assert_non_null(strstr(err.text, "AllowedCPUs="));
 	vbmq_bus_parts_close(&own);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "util/array.h"
+#include "util/setref.h"
 
 /* --- plan --------------------------------------------------------------------------------------------------------- */
 
@@ -14,15 +15,18 @@ static struct vbmq_place_thread *place(struct vbmq_place_domain *d, enum vbmq_th
 				       const char *cpus)
 {
 	struct vbmq_place_thread *t = vbmq_array_add(d->threads, d->n_threads, 100);
+	struct vbmq_cpuset set;
 
 	model_must(t, "no memory");
 	t->kind = kind;
 	t->id = id;
-	t->cpus = model_cpus(cpus);
+	set = model_cpus(cpus);
+	t->cpus = vbmq_setref_new(&set);
+	model_must(t->cpus, "no memory");
 	return t;
 }
 
-static void place_threads(struct vbmq_place_domain *d)
+static void place_threads(struct vbmq_place_domain *d, struct vbmq_why *whys)
 {
 	struct vbmq_place_thread *t;
 
@@ -32,17 +36,18 @@ static void place_threads(struct vbmq_place_domain *d)
 	t->planned = t->exclusive = true;
 	t->has_polling = true;
 	t->polling = (struct vbmq_polling){ 1000000, 1000, 1, VBMQ_POLL_UNSAID };
-	t->why = (struct vbmq_why){ .known = true,
-				    .cost = { 11, 2, 0, 1 },
-				    .nearness = VBMQ_NEAR_NODE,
-				    .from_device = 21,
-				    .from_memory = 10,
-				    .has_next = true,
-				    .next_cpus = model_cpus("3,7"),
-				    .next_cost = { 11, 5, 1, 0 } };
+	whys[0] = (struct vbmq_why){ .cost = { 11, 2, 0, 1 },
+				     .nearness = VBMQ_NEAR_NODE,
+				     .from_device = 21,
+				     .from_memory = 10,
+				     .has_next = true,
+				     .next_cpu = 7,
+				     .next_cost = { 11, 5, 1, 0 } };
+	t->why = &whys[0];
 	t = place(d, VBMQ_THREAD_IOTHREAD, 2, "3");
 	t->planned = t->exclusive = t->to_add = true;
-	t->why = (struct vbmq_why){ .known = true, .nearness = VBMQ_NEAR_CORE };
+	whys[1] = (struct vbmq_why){ .nearness = VBMQ_NEAR_CORE };
+	t->why = &whys[1];
 	t = place(d, VBMQ_THREAD_IOTHREAD, 3, "0-1");
 	t->planned = t->to_remove = true;
 	place(d, VBMQ_THREAD_EMULATOR, 0, "0-1")->planned = true;
@@ -59,10 +64,13 @@ static void place_disks(struct vbmq_place_domain *d)
 		disk->at_next_start = i == 1;
 		for (uint32_t q = 0; q < 2; q++) {
 			struct vbmq_place_queue *queue = vbmq_array_add(disk->queues, disk->n_queues, 10);
+			struct vbmq_cpuset vcpus;
 
 			model_must(queue, "no memory");
 			queue->iothread = q + 1;
-			queue->vcpus = i ? VBMQ_CPUSET_EMPTY : vbmq_cpuset_of(q);
+			vcpus = i ? VBMQ_CPUSET_EMPTY : vbmq_cpuset_of(q);
+			queue->vcpus = vbmq_setref_new(&vcpus);
+			model_must(queue->vcpus, "no memory");
 			queue->completes = q || i ? VBMQ_COMPLETES_UNKNOWN : VBMQ_COMPLETES_L3;
 		}
 	}
@@ -72,12 +80,15 @@ static struct vbmq_step *add_step(struct vbmq_plan *p, enum vbmq_step_op op, enu
 				  const char *cpus)
 {
 	struct vbmq_step *s = vbmq_array_add(p->steps, p->n_steps, 100);
+	struct vbmq_cpuset set;
 
 	model_must(s, "no memory");
 	s->op = op;
 	s->kind = kind;
 	s->id = id;
-	s->cpus = model_cpus(cpus);
+	set = model_cpus(cpus);
+	s->cpus = vbmq_setref_new(&set);
+	model_must(s->cpus, "no memory");
 	return s;
 }
 
@@ -130,7 +141,9 @@ struct vbmq_plan *model_plan(void)
 		d->priority = i ? 0 : -10;
 	}
 	d = p->placement->domains;
-	place_threads(d);
+	p->placement->whys = calloc(2, sizeof(*p->placement->whys));
+	model_must(p->placement->whys, "no memory");
+	place_threads(d, p->placement->whys);
 	place_disks(d);
 	model_must(
 		vbmq_diag_add(&d->diags, VBMQ_DIAG_FEWER_IOTHREADS, VBMQ_ERROR, "db1", "%s", "Two \"of\" four.\n") ==

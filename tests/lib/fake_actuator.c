@@ -54,7 +54,7 @@ static void promise(struct fake *f, const struct vbmq_domain *d, enum vbmq_threa
 	p->kind = kind;
 	p->id = id;
 	p->region = *cpus;
-	if (place && place->exclusive && vbmq_cpuset_equal(&place->cpus, cpus)) {
+	if (place && place->exclusive && vbmq_cpuset_equal(place->cpus, cpus)) {
 		struct vbmq_cpuset cores = vbmq_host_whole_cores(fake_state(f)->host, cpus);
 
 		/* at its final place the idle siblings belong to it (exclusive=core) */
@@ -141,7 +141,7 @@ static bool on_its_way(const struct fake *f, const struct meeting *x, const stru
 	for (size_t i = 0; i < f->n_faulted; i++)
 		if (strcmp(f->faulted[i], x->by_uuid) == 0 && strcmp(x->uuid, x->by_uuid) != 0)
 			return false;
-	return place && place->exclusive && !vbmq_cpuset_intersects(&place->cpus, region);
+	return place && place->exclusive && !vbmq_cpuset_intersects(place->cpus, region);
 }
 
 void fake_watch(struct fake *f, const struct vbmq_placement *placement)
@@ -272,7 +272,7 @@ static int really(struct fake *f, const struct vbmq_domain *d, const struct vbmq
 	if (step->op == VBMQ_STEP_PIN && step->tid == 0) {
 		forget(f, d->uuid, step->kind, step->id);
 		if (step->exclusive)
-			promise(f, d, step->kind, step->id, &step->cpus);
+			promise(f, d, step->kind, step->id, step->cpus);
 	}
 	if (step->op == VBMQ_STEP_DEL_IOTHREAD)
 		forget(f, d->uuid, VBMQ_THREAD_IOTHREAD, step->id);

@@ -123,7 +123,7 @@ static const char *check_exclusive(const struct vbmq_snapshot *s, const struct v
 
 		for (size_t j = 0; j < d->n_threads; j++) {
 			const struct vbmq_place_thread *t = &d->threads[j];
-			int cpu = vbmq_cpuset_next(&t->cpus, 0);
+			int cpu = vbmq_cpuset_next(t->cpus, 0);
 			struct vbmq_cpuset siblings;
 			uint16_t core;
 
@@ -137,7 +137,7 @@ static const char *check_exclusive(const struct vbmq_snapshot *s, const struct v
 				continue; /* how such places lie to each other is not of our making */
 			if (!t->planned || !d->managed)
 				return say("%s: a thread that is not ours is exclusive", d->name);
-			if (vbmq_cpuset_count(&t->cpus) != 1 || !vbmq_cpuset_is_subset(&t->cpus, &p->dedicated))
+			if (vbmq_cpuset_count(t->cpus) != 1 || !vbmq_cpuset_is_subset(t->cpus, &p->dedicated))
 				return say("%s: an exclusive thread is not on one dedicated CPU", d->name);
 			if (owner[core] != UINT32_MAX && owner[core] != i)
 				return say("%s and %s have the same core (CPU %d)", d->name,
@@ -170,19 +170,19 @@ static const char *check_floating(const struct vbmq_snapshot *s, const struct vb
 				return say("%s: to_add is wrong", d->name);
 			/* An owner who pins his threads to the place of a guest that hangs has his will. */
 			if (t->planned && !t->exclusive &&
-			    vbmq_cpuset_intersects(&t->cpus,
+			    vbmq_cpuset_intersects(t->cpus,
 						   is->has_cpuset || (was && was->has_pin) ? &given : &p->dedicated))
 				return say("%s: %s %u floats on a dedicated core", d->name,
 					   vbmq_thread_kind_words[t->kind], t->id);
-			if (t->planned && !vbmq_cpuset_is_subset(&t->cpus, &s->host->usable))
+			if (t->planned && !vbmq_cpuset_is_subset(t->cpus, &s->host->usable))
 				return say("%s: %s %u is on a CPU that is not usable", d->name,
 					   vbmq_thread_kind_words[t->kind], t->id);
 			if (t->planned && is->state != VBMQ_DOMAIN_SHUTOFF && !is->responsive)
 				return say("%s does not answer but is planned", d->name);
-			if (t->planned || is_wide(s->host, &t->cpus))
+			if (t->planned || is_wide(s->host, t->cpus))
 				continue;
-			for (int c = vbmq_cpuset_next(&t->cpus, 0); c >= 0;
-			     c = vbmq_cpuset_next(&t->cpus, (unsigned)c + 1))
+			for (int c = vbmq_cpuset_next(t->cpus, 0); c >= 0;
+			     c = vbmq_cpuset_next(t->cpus, (unsigned)c + 1))
 				if (s->host->core_of[c] != VBMQ_NO_CORE && owner[s->host->core_of[c]] != UINT32_MAX)
 					return say("%s: CPU %d of an owner's pin was given away", d->name, c);
 		}
@@ -205,7 +205,7 @@ static const char *check_hung(const struct vbmq_snapshot *s, const struct vbmq_p
 
 			/* Where its owner pinned it is the owner's affair. */
 			if (t->planned && !s->domains[i]->has_cpuset && !(was && was->has_pin) &&
-			    vbmq_cpuset_intersects(&t->cpus, &kept))
+			    vbmq_cpuset_intersects(t->cpus, &kept))
 				return say("%s: %s %u comes to the place of a guest that does not answer",
 					   p->domains[i].name, vbmq_thread_kind_words[t->kind], t->id);
 		}
@@ -304,9 +304,9 @@ static bool in_one_core(const struct vbmq_host *h, const struct vbmq_cpuset *s)
  * there is something to spread to at once. */
 static void set_old_area_of_loser(struct stage *st, struct actor *a)
 {
-	struct vbmq_cpuset room = vbmq_cpuset_andnot(&a->to->cpus, &a->now);
+	struct vbmq_cpuset room = vbmq_cpuset_andnot(a->to->cpus, &a->now);
 
-	if (!a->alone || !a->held || a->to->exclusive || !vbmq_cpuset_is_subset(&a->now, &a->to->cpus))
+	if (!a->alone || !a->held || a->to->exclusive || !vbmq_cpuset_is_subset(&a->now, a->to->cpus))
 		return;
 	for (size_t i = 0; i < st->n; i++) {
 		struct vbmq_cpuset cores;
@@ -345,22 +345,22 @@ static void set_stage(struct stage *st)
 				a->now = was->affinity;
 			a->held = was && was->held;
 			if (to->exclusive)
-				idle = vbmq_cpuset_andnot(&idle, &to->cpus);
+				idle = vbmq_cpuset_andnot(&idle, to->cpus);
 		}
 	for (size_t i = 0; i < st->n; i++) {
 		struct actor *a = &st->actors[i];
 		bool alone = in_one_core(h, &a->now);
 
 		if (a->to->exclusive) {
-			a->new_area = vbmq_host_whole_cores(h, &a->to->cpus);
+			a->new_area = vbmq_host_whole_cores(h, a->to->cpus);
 			a->new_area = vbmq_cpuset_and(&a->new_area, &idle);
-			a->new_area = vbmq_cpuset_or(&a->new_area, &a->to->cpus);
-			a->arrived = vbmq_cpuset_equal(&a->now, &a->to->cpus);
+			a->new_area = vbmq_cpuset_or(&a->new_area, a->to->cpus);
+			a->arrived = vbmq_cpuset_equal(&a->now, a->to->cpus);
 		}
 		for (size_t j = 0; j < st->n && alone; j++)
 			alone = j == i || !vbmq_cpuset_intersects(&a->now, &st->actors[j].now);
 		a->alone = alone && !a->arrived;
-		if (a->alone && (a->to->exclusive || (a->held && !vbmq_cpuset_is_subset(&a->now, &a->to->cpus))))
+		if (a->alone && (a->to->exclusive || (a->held && !vbmq_cpuset_is_subset(&a->now, a->to->cpus))))
 			a->old_area = a->now;
 	}
 	for (size_t i = 0; i < st->n; i++)
@@ -452,8 +452,8 @@ static const char *play(struct stage *st, const struct vbmq_step *step)
 	a = find_actor(st, step->domain, step->kind, step->id);
 	if (!a)
 		return "pins a thread that is not ours";
-	wrong = step_overlap(st, a, &step->cpus, !step->interim);
-	a->now = step->cpus;
+	wrong = step_overlap(st, a, step->cpus, !step->interim);
+	a->now = *step->cpus;
 	a->old_area = VBMQ_CPUSET_EMPTY;
 	a->arrived = a->to->exclusive && !step->interim;
 	return wrong;
@@ -464,7 +464,7 @@ static bool drifted_there(const struct vbmq_snapshot *s, const struct vbmq_step 
 {
 	const struct vbmq_thread *t = vbmq_domain_thread(s->domains[step->domain], step->kind, step->id);
 
-	return t && t->held && !vbmq_cpuset_equal(&t->applied, &step->cpus);
+	return t && t->held && !vbmq_cpuset_equal(&t->applied, step->cpus);
 }
 
 const char *props_steps(struct vbmq_snapshot *s, const struct vbmq_placement *p, const struct vbmq_step *steps,
@@ -513,7 +513,7 @@ const char *props_at_rest(const struct vbmq_snapshot *s, const struct vbmq_polic
 				return say("%s: a thread was not removed", p->domains[i].name);
 			if (!t->to_remove && !is)
 				return say("%s: a thread was not added", p->domains[i].name);
-			if (!t->to_remove && t->planned && !vbmq_cpuset_equal(&is->affinity, &t->cpus))
+			if (!t->to_remove && t->planned && !vbmq_cpuset_equal(&is->affinity, t->cpus))
 				return say("%s: %s %u is not where it should be", p->domains[i].name,
 					   vbmq_thread_kind_words[t->kind], t->id);
 		}

@@ -95,9 +95,9 @@ void sim_step(struct vbmq_snapshot *s, const struct vbmq_step *step)
 		break;
 	case VBMQ_STEP_PIN:
 		t = must(d, step, step->kind);
-		t->affinity = step->cpus;
+		t->affinity = *step->cpus;
 		t->held = true;
-		t->applied = step->cpus;
+		t->applied = *step->cpus;
 		t->own = step->exclusive;
 		break;
 	case VBMQ_STEP_SET_POLLING:
@@ -154,22 +154,22 @@ static void dump_set(struct vbmq_strbuf *b, const char *name, const struct vbmq_
 
 static void dump_thread(struct vbmq_strbuf *b, const struct vbmq_place_thread *t)
 {
-	const struct vbmq_why *w = &t->why;
+	const struct vbmq_why *w = t->why;
 
 	vbmq_strbuf_printf(b, "  %s%u%s%s%s%s", vbmq_thread_kind_words[t->kind], t->id,
 			   t->exclusive ? " exclusive" : "", t->planned ? "" : " fixed", t->to_add ? " add" : "",
 			   t->to_remove ? " remove" : "");
-	dump_set(b, "cpus", &t->cpus);
+	dump_set(b, "cpus", t->cpus);
 	if (t->has_polling)
 		vbmq_strbuf_printf(b, " poll=%llu/%u/%u/%d", (unsigned long long)t->polling.max_ns, t->polling.grow,
 				   t->polling.shrink, (int)t->polling.mode);
-	if (w->known)
+	if (w)
 		vbmq_strbuf_printf(b, " cost=%llu,%llu,%llu,%llu near=%d dev=%u mem=%u",
 				   (unsigned long long)w->cost.numa, (unsigned long long)w->cost.locality,
 				   (unsigned long long)w->cost.moves, (unsigned long long)w->cost.fragment,
 				   (int)w->nearness, w->from_device, w->from_memory);
-	if (w->has_next)
-		dump_set(b, "next", &w->next_cpus);
+	if (w && w->has_next)
+		vbmq_strbuf_printf(b, " next=%u", w->next_cpu);
 	vbmq_strbuf_add(b, "\n");
 }
 
@@ -248,7 +248,8 @@ char *sim_dump_steps(const struct vbmq_step *steps, size_t n)
 
 		vbmq_strbuf_printf(&b, "%zu: %s domain %u id %u%s%s %s", i, vbmq_step_word(s), s->domain, s->id,
 				   s->exclusive ? " exclusive" : "", s->interim ? " interim" : "", s->target);
-		dump_set(&b, "cpus", &s->cpus);
+		if (s->cpus)
+			dump_set(&b, "cpus", s->cpus);
 		vbmq_strbuf_add(&b, "\n");
 	}
 	return vbmq_strbuf_steal(&b);

@@ -44,7 +44,7 @@ static size_t cores_of(const struct vbmq_host *h, const struct vbmq_place_domain
 		const struct vbmq_place_thread *t = &d->threads[i];
 
 		if (t->kind == kind && t->exclusive && t->planned)
-			vbmq_cpuset_add(&cores, h->core_of[vbmq_cpuset_next(&t->cpus, 0)]);
+			vbmq_cpuset_add(&cores, h->core_of[vbmq_cpuset_next(t->cpus, 0)]);
 	}
 	return vbmq_cpuset_count(&cores);
 }

@@ -123,7 +123,7 @@ static void add_entity(struct program *g, uint32_t domain, const struct vbmq_pla
 	if (g->n > ENTITIES)
 		abort();
 	*e = (struct entity){ .domain = domain, .t = t, .stands = UINT32_MAX };
-	e->core = h->core_of[vbmq_cpuset_next(&t->cpus, 0)];
+	e->core = h->core_of[vbmq_cpuset_next(t->cpus, 0)];
 	e->class = class_of(g, e->core);
 	e->was = vbmq_domain_thread(g->r->s->domains[domain], t->kind, t->id) != NULL;
 	for (uint32_t c = 0; c < h->n_cores; c++)

@@ -83,9 +83,9 @@ static void set_free(struct reading *r)
 			const struct vbmq_place_thread *t = &r->p->domains[i].threads[j];
 			struct vbmq_cpuset leash;
 
-			if (t->exclusive || reading_leash(r, i, t, &leash) || reading_is_wide(r, &t->cpus))
+			if (t->exclusive || reading_leash(r, i, t, &leash) || reading_is_wide(r, t->cpus))
 				continue;
-			EACH(c, t->cpus)
+			EACH(c, *t->cpus)
 			if (r->h->core_of[c] != VBMQ_NO_CORE)
 				r->free = vbmq_cpuset_andnot(&r->free, &r->h->cores[r->h->core_of[c]].cpus);
 		}
@@ -276,7 +276,7 @@ struct vbmq_cpuset reading_vcpu_place(const struct reading *r, uint32_t domain, 
 
 	if (reading_leash(r, domain, v, &leash))
 		return vbmq_cpuset_and(&leash, &r->base);
-	return vbmq_cpuset_and(&v->cpus, &r->h->usable);
+	return vbmq_cpuset_and(v->cpus, &r->h->usable);
 }
 
 int64_t reading_near(const struct reading *r, uint32_t core, const struct vbmq_cpuset *place)
@@ -439,7 +439,7 @@ bool reading_make(struct reading *r, const struct vbmq_snapshot *s, const struct
 
 			if (t->kind != VBMQ_THREAD_IOTHREAD || !t->exclusive)
 				continue;
-			u = unit_on(r, i, r->h->core_of[vbmq_cpuset_next(&t->cpus, 0)]);
+			u = unit_on(r, i, r->h->core_of[vbmq_cpuset_next(t->cpus, 0)]);
 			if (!u || u->n_threads == 64)
 				return false;
 			u->priority = p->domains[i].priority;

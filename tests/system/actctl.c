@@ -201,7 +201,7 @@ static int parse_map(char *text, uint32_t *map, size_t max, size_t *ret_n)
 }
 
 /* Fills step (and map) from the words of a line. */
-static int parse_step(char **w, int n, struct vbmq_step *step, uint32_t *map, size_t max_map)
+static int parse_step(char **w, int n, struct vbmq_step *step, struct vbmq_cpuset *cpus, uint32_t *map, size_t max_map)
 {
 	struct vbmq_polling *p = &step->polling;
 	int kind;
@@ -212,7 +212,7 @@ static int parse_step(char **w, int n, struct vbmq_step *step, uint32_t *map, si
 		step->kind = (enum vbmq_thread_kind)kind;
 		return kind < 0 || vbmq_parse_u32(w[2], 0, UINT32_MAX, &step->id) < 0
 			       ? -EINVAL
-			       : vbmq_cpulist_parse(w[3], strlen(w[3]), 0, &step->cpus, NULL);
+			       : vbmq_cpulist_parse(w[3], strlen(w[3]), 0, cpus, NULL);
 	}
 	if (!strcmp(w[0], "pin-task") && n == 4) {
 		step->op = VBMQ_STEP_PIN;
@@ -220,7 +220,7 @@ static int parse_step(char **w, int n, struct vbmq_step *step, uint32_t *map, si
 		return vbmq_parse_u32(w[1], 1, UINT32_MAX, &step->tid) < 0 ||
 				       vbmq_parse_u64(w[2], 1, UINT64_MAX, &step->start) < 0
 			       ? -EINVAL
-			       : vbmq_cpulist_parse(w[3], strlen(w[3]), 0, &step->cpus, NULL);
+			       : vbmq_cpulist_parse(w[3], strlen(w[3]), 0, cpus, NULL);
 	}
 	if ((!strcmp(w[0], "add") || !strcmp(w[0], "del")) && n == 2) {
 		step->op = w[0][0] == 'a' ? VBMQ_STEP_ADD_IOTHREAD : VBMQ_STEP_DEL_IOTHREAD;
@@ -271,7 +271,8 @@ static json_t *list(void)
 
 static json_t *command(char **w, int n)
 {
-	struct vbmq_step step = { .op = VBMQ_STEP_PIN };
+	struct vbmq_cpuset cpus = VBMQ_CPUSET_EMPTY;
+	struct vbmq_step step = { .op = VBMQ_STEP_PIN, .cpus = &cpus };
 	uint32_t map[VBMQ_QUEUES_MAX];
 	json_t *j;
 
@@ -296,7 +297,7 @@ static json_t *command(char **w, int n)
 		return check();
 	if (!strcmp(w[0], "again"))
 		return again();
-	if (parse_step(w, n, &step, map, VBMQ_ELEMENTSOF(map)) < 0)
+	if (parse_step(w, n, &step, &cpus, map, VBMQ_ELEMENTSOF(map)) < 0)
 		return json_pack("{s:s}", "usage", w[0]);
 	return do_step(&step);
 }

@@ -19,6 +19,7 @@
 #include "props.h"
 #include "sim.h"
 #include "util/err.h"
+#include "util/setref.h"
 
 #define ID "0123456789abcdef0123456789abcdef"
 #define LIVE (VBMQ_CAP_PIN | VBMQ_CAP_POLLING | VBMQ_CAP_ADD_IOTHREAD | VBMQ_CAP_COLD_MAP | VBMQ_CAP_LIVE_MAP)
@@ -47,6 +48,15 @@ static void set_scene(struct scene *sc, unsigned n, const unsigned *at)
 	assert_int_equal(vbmq_snapshot_finish(sc->s, NULL), 0);
 }
 
+static const struct vbmq_cpuset *of(unsigned cpu)
+{
+	struct vbmq_cpuset set = vbmq_cpuset_of(cpu);
+	const struct vbmq_cpuset *ref = vbmq_setref_new(&set);
+
+	assert_non_null(ref);
+	return ref;
+}
+
 /* Everybody exclusive on CPUs to[]; shared is 6-7. */
 static void set_goal(struct scene *sc, unsigned n, const unsigned *to)
 {
@@ -68,7 +78,7 @@ static void set_goal(struct scene *sc, unsigned n, const unsigned *to)
 		d->threads[i] = (struct vbmq_place_thread){
 			.kind = VBMQ_THREAD_IOTHREAD,
 			.id = i + 1,
-			.cpus = vbmq_cpuset_of(to[i]),
+			.cpus = of(to[i]),
 			.exclusive = true,
 			.planned = true,
 		};
@@ -76,7 +86,7 @@ static void set_goal(struct scene *sc, unsigned n, const unsigned *to)
 	}
 	d->threads[n] = (struct vbmq_place_thread){
 		.kind = VBMQ_THREAD_EMULATOR,
-		.cpus = sc->p->shared,
+		.cpus = vbmq_setref_new(&sc->p->shared),
 		.planned = true,
 	};
 	assert_int_equal(vbmq_diff(sc->s, sc->p, &sc->steps, &sc->n, NULL), 0);
@@ -127,7 +137,7 @@ static void test_cycle(void **state)
 	set_goal(&sc, 4, to);
 	assert_int_equal(sc.n, 4);
 	assert_true(sc.steps[0].interim);
-	assert_true(vbmq_cpuset_is_subset(&sc.steps[0].cpus, &sc.p->shared));
+	assert_true(vbmq_cpuset_is_subset(sc.steps[0].cpus, &sc.p->shared));
 	assert_int_equal(sc.steps[3].id, sc.steps[0].id);
 	assert_null(props_steps(sc.s, sc.p, sc.steps, sc.n));
 	end(&sc);
@@ -148,8 +158,8 @@ static void test_floating_first_and_last(void **state)
 	assert_int_equal(sc.n, 3);
 	assert_int_equal(sc.steps[0].kind, VBMQ_THREAD_EMULATOR);
 	assert_true(sc.steps[0].interim);
-	assert_int_equal(vbmq_cpuset_count(&sc.steps[0].cpus), 1);
-	assert_true(vbmq_cpuset_has(&sc.steps[0].cpus, 7));
+	assert_int_equal(vbmq_cpuset_count(sc.steps[0].cpus), 1);
+	assert_true(vbmq_cpuset_has(sc.steps[0].cpus, 7));
 	assert_int_equal(sc.steps[1].kind, VBMQ_THREAD_IOTHREAD);
 	assert_int_equal(sc.steps[2].kind, VBMQ_THREAD_EMULATOR);
 	assert_false(sc.steps[2].interim);
@@ -167,7 +177,9 @@ static void test_swap_with_floating(void **state)
 	sc.s->domains[0]->threads[1].affinity = vbmq_cpuset_of(2);
 	set_goal(&sc, 1, to);
 	vbmq_steps_free(sc.steps, sc.n);
-	sc.p->shared = sc.p->domains[0].threads[1].cpus = vbmq_cpuset_of(6);
+	sc.p->shared = vbmq_cpuset_of(6);
+	vbmq_setref_drop(sc.p->domains[0].threads[1].cpus);
+	sc.p->domains[0].threads[1].cpus = of(6);
 	assert_int_equal(vbmq_diff(sc.s, sc.p, &sc.steps, &sc.n, NULL), 0);
 	assert_int_equal(sc.n, 3);
 	assert_true(sc.steps[0].interim && !sc.steps[0].exclusive);
@@ -211,7 +223,7 @@ static void set_crowd(struct scene *sc, struct vbmq_host *h, unsigned n_guests, 
 			goal->threads[j] = (struct vbmq_place_thread){
 				.kind = d->threads[j].kind,
 				.id = d->threads[j].id,
-				.cpus = io ? vbmq_cpuset_of((unsigned)goes) : rest,
+				.cpus = io ? of((unsigned)goes) : vbmq_setref_new(&rest),
 				.exclusive = io,
 				.planned = true,
 			};
@@ -256,7 +268,7 @@ static void test_rings_of_several_guests(void **state)
 			fail_msg("round %u: %s", round, wrong);
 		for (unsigned i = 0; i < n; i++)
 			assert_true(vbmq_cpuset_equal(&sc.s->domains[i / 2]->threads[i % 2].affinity,
-						      &sc.p->domains[i / 2].threads[i % 2].cpus));
+						      sc.p->domains[i / 2].threads[i % 2].cpus));
 		end(&sc);
 	}
 }
@@ -289,7 +301,7 @@ static void set_moves(struct scene *sc, unsigned n_cpus, unsigned n, const struc
 		*t = (struct vbmq_place_thread){
 			.kind = VBMQ_THREAD_IOTHREAD,
 			.id = 1,
-			.cpus = vbmq_cpuset_of(moves[i].to),
+			.cpus = of(moves[i].to),
 			.exclusive = moves[i].exclusive,
 			.planned = true,
 		};
@@ -321,7 +333,7 @@ static void assert_moves(unsigned n_cpus, unsigned n, const struct move *moves, 
 		fail_msg("%s", wrong);
 	for (unsigned i = 0; i < n; i++)
 		assert_true(
-			vbmq_cpuset_equal(&sc.s->domains[i]->threads[0].affinity, &sc.p->domains[i].threads[0].cpus));
+			vbmq_cpuset_equal(&sc.s->domains[i]->threads[0].affinity, sc.p->domains[i].threads[0].cpus));
 	end(&sc);
 }
 

@@ -187,7 +187,7 @@ static void test_names_the_holder(void **state)
 	assert_int_equal(r->to, 2);
 	vbmq_placement_free(p);
 	p = plan_with(s, &policy, r, r->to);
-	assert_int_equal(vbmq_place_thread(&p->domains[1], VBMQ_THREAD_IOTHREAD, 1)->why.cost.numa, 0);
+	assert_int_equal(vbmq_place_thread(&p->domains[1], VBMQ_THREAD_IOTHREAD, 1)->why->cost.numa, 0);
 	vbmq_placement_free(p);
 	vbmq_explanation_free(x);
 	vbmq_policy_done(&policy);
@@ -229,9 +229,9 @@ static void check_item(const struct vbmq_snapshot *s, const struct vbmq_policy *
 			was = &p->domains[c->domain].threads[c->thread];
 			is = vbmq_place_thread(&then->domains[c->domain], was->kind, was->id);
 			good = is && is->exclusive &&
-			       (is->why.cost.numa < was->why.cost.numa ||
-				(is->why.cost.numa == was->why.cost.numa &&
-				 is->why.cost.locality < was->why.cost.locality));
+			       (is->why->cost.numa < was->why->cost.numa ||
+				(is->why->cost.numa == was->why->cost.numa &&
+				 is->why->cost.locality < was->why->cost.locality));
 		}
 		if (!good)
 			fail_msg("seed %llu: %s of %s does not help", (unsigned long long)seed,

@@ -68,9 +68,8 @@ static struct vbmq_snapshot *make(void)
 static void note_pin(struct vbmq_undo *u, const struct vbmq_snapshot *s, enum vbmq_thread_kind kind, uint32_t id,
 		     unsigned cpu, bool exclusive)
 {
-	struct vbmq_step step = {
-		.op = VBMQ_STEP_PIN, .kind = kind, .id = id, .cpus = vbmq_cpuset_of(cpu), .exclusive = exclusive
-	};
+	struct vbmq_cpuset cpus = vbmq_cpuset_of(cpu);
+	struct vbmq_step step = { .op = VBMQ_STEP_PIN, .kind = kind, .id = id, .cpus = &cpus, .exclusive = exclusive };
 
 	assert_int_equal(vbmq_undo_note(u, s, &step), 0);
 }
