@@ -60,42 +60,55 @@ static bool floats(const struct vbmq_pl_thread *t)
 	return t->role == VBMQ_PL_FLOAT && t->unit == VBMQ_PL_NONE && t->exists;
 }
 
-/* A leash whose threads would have nowhere to go: keeps one core of it shared. False: no leash suffers. */
+/* A core for a leash to keep, best one on which none of those stands who got a core; -1: it has all of them already. */
+static int core_to_keep(const struct vbmq_pl *pl, const struct vbmq_cpuset *leash)
+{
+	struct vbmq_cpuset able = vbmq_cpuset_and(leash, &pl->base), standing = VBMQ_CPUSET_EMPTY;
+	int keep = -1;
+
+	for (size_t u = 0; u < pl->n_units; u++)
+		for (size_t t = 0; t < pl->units[u].n_threads; t++) {
+			uint32_t index = pl->units[u].threads[t];
+
+			index = pl->domains[pl->units[u].domain].threads[index].now;
+			standing = vbmq_cpuset_or(&standing, &pl->sets[index].cpus);
+		}
+	for (int c = vbmq_cpuset_next(&able, 0); c >= 0; c = vbmq_cpuset_next(&able, (unsigned)c + 1)) {
+		uint32_t core = pl->host->core_of[c];
+
+		if (vbmq_cpuset_has(&pl->kept, core))
+			continue;
+		if (keep < 0)
+			keep = (int)core;
+		if (!vbmq_cpuset_intersects(&pl->host->cores[core].cpus, &standing))
+			return (int)core;
+	}
+	return keep;
+}
+
+/* A leash whose threads would have nowhere to go: keeps one core of it shared. False: no leash suffers. Of several it is the first
+ * by its CPUs: in which order the sets were met must not matter. */
 static bool keep_for_leash(struct vbmq_pl *pl)
 {
+	const struct vbmq_cpuset *leash = NULL;
+	int keep = -1;
+
 	for (size_t i = 0; i < pl->n_sets; i++) {
-		struct vbmq_cpuset able, standing;
-		int keep = -1;
+		const struct vbmq_cpuset *l = &pl->sets[i].cpus;
+		int core;
 
-		if (!pl->sets[i].floats || vbmq_cpuset_intersects(&pl->sets[i].cpus, &pl->shared))
+		if (!pl->sets[i].floats || vbmq_cpuset_intersects(l, &pl->shared) ||
+		    (leash && vbmq_cpuset_compare(l, leash) > 0))
 			continue;
-		able = vbmq_cpuset_and(&pl->sets[i].cpus, &pl->base);
-		standing = VBMQ_CPUSET_EMPTY;
-		for (size_t u = 0; u < pl->n_units; u++)
-			for (size_t t = 0; t < pl->units[u].n_threads; t++) {
-				uint32_t index = pl->units[u].threads[t];
-
-				index = pl->domains[pl->units[u].domain].threads[index].now;
-				standing = vbmq_cpuset_or(&standing, &pl->sets[index].cpus);
-			}
-		for (int c = vbmq_cpuset_next(&able, 0); c >= 0; c = vbmq_cpuset_next(&able, (unsigned)c + 1)) {
-			uint32_t core = pl->host->core_of[c];
-
-			if (vbmq_cpuset_has(&pl->kept, core))
-				continue;
-			if (keep < 0)
-				keep = (int)core;
-			if (!vbmq_cpuset_intersects(&pl->host->cores[core].cpus, &standing)) {
-				keep = (int)core;
-				break;
-			}
-		}
-		if (keep < 0)
+		core = core_to_keep(pl, l);
+		if (core < 0)
 			continue;
-		vbmq_cpuset_add(&pl->kept, (unsigned)keep);
-		return true;
+		leash = l;
+		keep = core;
 	}
-	return false;
+	if (keep >= 0)
+		vbmq_cpuset_add(&pl->kept, (unsigned)keep);
+	return keep >= 0;
 }
 
 static int place_floats(struct vbmq_pl *pl)
@@ -165,6 +178,22 @@ static bool stand(struct vbmq_pl *pl)
 	return changed;
 }
 
+/* Nothing changes any more. Where a leash had to keep a core, that took several placements, each of which depends on how dear moves
+ * are: so it is asked once more as the next plan will ask. False: that was so. */
+static bool settle(struct vbmq_pl *pl)
+{
+	bool news = false;
+
+	for (size_t i = 0; i < pl->n_domains && !vbmq_cpuset_is_empty(&pl->kept); i++)
+		for (size_t j = 0; j < pl->domains[i].n_threads; j++) {
+			struct vbmq_pl_thread *t = &pl->domains[i].threads[j];
+
+			news = news || !t->stood;
+			t->stood = true;
+		}
+	return news;
+}
+
 static int run_passes(struct vbmq_pl *pl)
 {
 	for (unsigned i = 0; i < PASSES_MAX; i++) {
@@ -172,7 +201,7 @@ static int run_passes(struct vbmq_pl *pl)
 
 		if (r < 0)
 			return r;
-		if (!stand(pl))
+		if (!stand(pl) && !settle(pl))
 			break;
 	}
 	for (size_t i = 0; i < pl->n_domains; i++)

@@ -370,20 +370,32 @@ static int by_priority(const void *a, const void *b)
 	return *x > *y ? -1 : *x < *y; /* highest first */
 }
 
-/* Where the shared set is down to one core, whoever floats there stands inside one core, and yet not on a place of its own. */
+/* Where the shared set is down to one core, whoever floats there stands inside one core, and yet not on a place of its own; nor do
+ * threads of two guests that stand on the same CPUs, whatever they wish for: a wish of one must not cost the other its standing. */
 static void find_mixed(struct vbmq_pl *pl)
 {
+	struct vbmq_cpuset all = VBMQ_CPUSET_EMPTY;
+
 	pl->mixed = VBMQ_CPUSET_EMPTY;
-	for (size_t i = 0; i < pl->n_domains; i++)
-		for (size_t j = 0; j < pl->domains[i].n_threads; j++) {
-			const struct vbmq_pl_domain *d = &pl->domains[i];
+	for (size_t i = 0; i < pl->n_domains; i++) {
+		const struct vbmq_pl_domain *d = &pl->domains[i];
+		struct vbmq_cpuset mine = VBMQ_CPUSET_EMPTY, both;
+
+		for (size_t j = 0; j < d->n_threads; j++) {
 			const struct vbmq_pl_thread *t = &d->threads[j];
 			bool wants = t->kind == VBMQ_THREAD_IOTHREAD ? d->managed
 								     : t->kind == VBMQ_THREAD_VCPU && d->n_vcpus;
 
-			if (t->role == VBMQ_PL_FLOAT && !wants && pl->sets[t->now].core != VBMQ_PL_NONE)
+			if (t->role != VBMQ_PL_FLOAT || pl->sets[t->now].core == VBMQ_PL_NONE)
+				continue;
+			mine = vbmq_cpuset_or(&mine, &pl->sets[t->now].cpus);
+			if (!wants)
 				pl->mixed = vbmq_cpuset_or(&pl->mixed, &pl->sets[t->now].cpus);
 		}
+		both = vbmq_cpuset_and(&mine, &all);
+		pl->mixed = vbmq_cpuset_or(&pl->mixed, &both);
+		all = vbmq_cpuset_or(&all, &mine);
+	}
 }
 
 static void reset(struct vbmq_pl *pl)

@@ -56,7 +56,7 @@ struct vbmq_pl_domain {
 	bool free_map; /* queues can be mapped as we like: live, or at the next start */
 	struct vbmq_pl_thread *threads; /* sorted by kind, id; with the I/O threads that may be added */
 	size_t n_threads;
-	uint32_t *io; /* I/O threads that may serve, by index in threads: mandatory, existing, new; each by id */
+	uint32_t *io; /* I/O threads that may serve, by index in threads: mandatory, existing, added; each by id */
 	size_t n_io; /* as many as are wanted */
 	size_t n_mandatory;
 	size_t n_vcpus; /* vCPUs that want a core each */

@@ -4,8 +4,8 @@
  * Which I/O threads of a domain may serve, in the order in which they would be given up last to first:
  *   mandatory  they serve something that is not ours to map (a hand-written map, one that somebody changed and the policy
  *              respects, a controller, a disk of a running guest without live map),
- *   existing   the rest of what the domain has, lowest id first,
- *   new        lowest free ids, only as many as are wanted.
+ *   existing   the rest of what the domain has by itself, lowest id first,
+ *   added      by us, before or now: lowest free ids, only as many as are wanted.
  * None of this depends on the pass, so a thread that one plan adds is where the next plan looks for it.
  */
 
@@ -127,14 +127,15 @@ static int add_new(struct vbmq_pl *pl, struct vbmq_pl_domain *d, size_t n)
 	return 0;
 }
 
-/* Appends the threads of one sort to the list, by id. */
-static size_t list(struct vbmq_pl_domain *d, uint32_t *order, size_t n, bool mandatory, bool fresh)
+/* Appends the threads of one sort to the list, by id. What we add now is of one sort with what we added before, or the next plan
+ * would list it elsewhere. */
+static size_t list(struct vbmq_pl_domain *d, uint32_t *order, size_t n, bool mandatory, bool ours)
 {
 	for (size_t i = 0; i < d->n_threads; i++) {
 		const struct vbmq_pl_thread *t = &d->threads[i];
 
 		if (t->kind == VBMQ_THREAD_IOTHREAD && t->role == VBMQ_PL_FLOAT && t->mandatory == mandatory &&
-		    (t->was == NULL) == fresh)
+		    (mandatory || (!t->was || t->was->added) == ours))
 			order[n++] = (uint32_t)i;
 	}
 	return n;

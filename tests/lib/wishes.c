@@ -134,9 +134,8 @@ const char *wishes_fewer(struct gen *g, const struct vbmq_snapshot *s, const str
 	lessen(g, other->domains[who]);
 	q = plan(other, policy);
 	for (size_t i = 0; i < p->n_domains; i++)
-		if (i != who && p->domains[i].priority > gained &&
-		    cores_of(s->host, &q->domains[i], VBMQ_THREAD_VCPU) >
-			    cores_of(s->host, &p->domains[i], VBMQ_THREAD_VCPU))
+		if (p->domains[i].priority > gained && cores_of(s->host, &q->domains[i], VBMQ_THREAD_VCPU) >
+							       cores_of(s->host, &p->domains[i], VBMQ_THREAD_VCPU))
 			gained = p->domains[i].priority;
 	for (size_t i = 0; i < p->n_domains && !wrong; i++)
 		for (int kind = VBMQ_THREAD_VCPU; kind <= VBMQ_THREAD_IOTHREAD && !wrong; kind++) {

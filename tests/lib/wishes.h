@@ -14,8 +14,11 @@ const char *wishes_priority(struct gen *g, const struct vbmq_snapshot *s, const 
 			    const struct vbmq_placement *p);
 
 /*
- * A random guest wishes for less: then no other one has fewer cores for its I/O threads, nor do its vCPUs lose theirs. vCPUs come
- * all or none, so a guest whose vCPUs are served now takes more than was left: whoever stands behind such a one is not looked at.
+ * A random guest wishes for less: then no other one has fewer cores for its I/O threads, nor do its vCPUs lose theirs. With one
+ * exception: vCPUs come all or none, so a guest (that one, too) whose vCPUs are served now, and were not before, takes more than was
+ * left; whoever stands behind such a one is not looked at. No rule could do without the exception that keeps to priorities and leaves
+ * no core idle that somebody wishes for: of three cores one wished for by guest A, all three by the vCPUs of guest B, one by guest C,
+ * of falling priority, A and C get theirs; when A wishes for none, B must have its three, and C has none.
  */
 const char *wishes_fewer(struct gen *g, const struct vbmq_snapshot *s, const struct vbmq_policy *policy,
 			 const struct vbmq_placement *p);
