@@ -25,7 +25,8 @@
  * or a daemon that reconciles would never come to rest. So passes are repeated, each standing on the places the pass
  * before gave, until nothing changes. Mostly the second pass confirms the first, since moving is dearer than any gain but
  * NUMA and locality, which the first pass has optimised already; what can still move are domains with dedicated vCPUs
- * whose homes depend on who is where. After PASSES_MAX the last is taken as it is; the property tests never saw it.
+ * whose homes depend on who is where. Where it can be told cheaply that the next pass would confirm (planner_rest.c) it is not done.
+ * After PASSES_MAX the last is taken as it is; the property tests never saw it.
  *
  * Determinism. Domains, threads, disks, cores come sorted; every sort has a total order of stable keys; no address, hash,
  * clock or float is looked at.
@@ -165,12 +166,15 @@ static bool stand(struct vbmq_pl *pl)
 {
 	bool changed = false;
 
+	pl->slipped = false;
 	for (size_t i = 0; i < pl->n_domains; i++)
 		for (size_t j = 0; j < pl->domains[i].n_threads; j++) {
 			struct vbmq_pl_thread *t = &pl->domains[i].threads[j];
 
 			if (t->role != VBMQ_PL_FLOAT || !t->exists || t->now == t->cpus)
 				continue;
+			pl->slipped = pl->slipped || (t->stood && pl->sets[t->now].core != VBMQ_PL_NONE &&
+						      pl->sets[t->now].core == pl->sets[t->cpus].core);
 			t->now = t->cpus;
 			t->stood = false;
 			changed = true;
@@ -202,6 +206,11 @@ static int run_passes(struct vbmq_pl *pl)
 		if (r < 0)
 			return r;
 		if (!stand(pl) && !settle(pl))
+			break;
+		r = vbmq_pl_rests(pl);
+		if (r < 0)
+			return r;
+		if (r > 0)
 			break;
 	}
 	for (size_t i = 0; i < pl->n_domains; i++)

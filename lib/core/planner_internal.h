@@ -143,6 +143,7 @@ struct vbmq_pl {
 	size_t n_units;
 	struct vbmq_cpuset shared; /* CPUs */
 	struct vbmq_cpuset dedicated;
+	bool slipped; /* somebody really stood on his core and has another CPU of it now */
 	struct vbmq_why *whys; /* after the last pass: of threads that have a place of their own */
 	size_t n_whys;
 };
@@ -215,6 +216,9 @@ int vbmq_pl_choose_homes(struct vbmq_pl_pool *p);
 
 /* planner_place.c: which core; then CPUs */
 int vbmq_pl_place(struct vbmq_pl *pl);
+
+/* planner_rest.c: 1 if another pass, from where the last one has put everybody, would change nothing; 0 if it might */
+int vbmq_pl_rests(struct vbmq_pl *pl);
 
 /* planner_why.c */
 int vbmq_pl_explain(struct vbmq_pl *pl);
