@@ -12,9 +12,12 @@ static json_t *host_new(struct vbmq_json_writer *w, const struct vbmq_placement 
 	struct vbmq_cpuset all = vbmq_cpuset_or(&p->shared, &p->dedicated);
 	json_t *o = vbmq_json_new_object(w), *parts = NULL;
 
+	all = vbmq_cpuset_or(&all, &p->pinned);
 	vbmq_json_put_cpus(w, o, "cpus", host ? &host->usable : &all);
 	vbmq_json_put_cpus(w, o, "shared", &p->shared);
 	vbmq_json_put_cpus(w, o, "dedicated", &p->dedicated);
+	if (!vbmq_cpuset_is_empty(&p->pinned))
+		vbmq_json_put_cpus(w, o, "pinned", &p->pinned);
 	for (unsigned i = 0; i < VBMQ_PARTS; i++) {
 		if (!p->parts[i].planned)
 			continue;

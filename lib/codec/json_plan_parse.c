@@ -189,7 +189,7 @@ static void read_plan(struct vbmq_json *root, json_t *names, struct vbmq_plan *p
 {
 	struct vbmq_placement *p = plan->placement;
 	struct vbmq_json host;
-	struct vbmq_cpuset cpus; /* follows from the other two: looked at, not kept */
+	struct vbmq_cpuset cpus; /* follows from the others: looked at, not kept */
 
 	vbmq_json_need_schema(root, VBMQ_PLAN_SCHEMA);
 	read_id(root, plan);
@@ -197,6 +197,7 @@ static void read_plan(struct vbmq_json *root, json_t *names, struct vbmq_plan *p
 	vbmq_json_need_cpus(&host, "cpus", false, &cpus);
 	vbmq_json_need_cpus(&host, "shared", false, &p->shared);
 	vbmq_json_need_cpus(&host, "dedicated", true, &p->dedicated);
+	vbmq_json_opt_cpus(&host, "pinned", false, &p->pinned);
 	read_parts(&host, p);
 	vbmq_json_end(&host);
 	read_domains(root, p, names);

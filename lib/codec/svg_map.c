@@ -19,7 +19,7 @@ void vbmq_svg_thread_name(const struct vbmq_place_thread *t, char ret[32])
 
 /* --- who has which core ----------------------------------------------------------------------------------------------- */
 
-static void classify(struct vbmq_svg_map *m, const struct vbmq_policy *policy, const struct vbmq_cpuset *pinned)
+static void classify(struct vbmq_svg_map *m, const struct vbmq_policy *policy)
 {
 	const struct vbmq_host *h = m->snapshot->host;
 
@@ -32,7 +32,7 @@ static void classify(struct vbmq_svg_map *m, const struct vbmq_policy *policy, c
 			core->use = VBMQ_SVG_UNUSABLE;
 		else if (vbmq_cpuset_intersects(&usable, &m->placement->dedicated))
 			core->use = VBMQ_SVG_DEDICATED;
-		else if (vbmq_cpuset_intersects(&usable, pinned))
+		else if (vbmq_cpuset_intersects(&usable, &m->placement->pinned))
 			core->use = VBMQ_SVG_PINNED;
 		else if (!vbmq_cpuset_intersects(&usable, &m->placement->shared))
 			core->use = VBMQ_SVG_ISOLATED;
@@ -63,12 +63,11 @@ static void add_owner(struct vbmq_svg_map *m, uint32_t domain, const struct vbmq
 	}
 }
 
-static void add_pin(struct vbmq_svg_map *m, uint32_t domain, const struct vbmq_place_thread *t,
-		    const struct vbmq_cpuset *pinned)
+static void add_pin(struct vbmq_svg_map *m, uint32_t domain, const struct vbmq_place_thread *t)
 {
 	uint32_t last = VBMQ_NO_CORE;
 
-	if (!vbmq_cpuset_is_subset(t->cpus, pinned))
+	if (!vbmq_cpuset_is_subset(t->cpus, &m->placement->pinned))
 		return; /* all over the host */
 	for (int cpu = vbmq_cpuset_next(t->cpus, 0); cpu >= 0; cpu = vbmq_cpuset_next(t->cpus, (unsigned)cpu + 1)) {
 		uint32_t c = m->snapshot->host->core_of[cpu];
@@ -111,8 +110,6 @@ static void count_guests(struct vbmq_svg_map *m)
 int vbmq_svg_map(const struct vbmq_snapshot *s, const struct vbmq_policy *policy, const struct vbmq_placement *p,
 		 struct vbmq_svg_map *ret)
 {
-	struct vbmq_cpuset pinned = vbmq_capacity_pinned(s, p);
-
 	ret->snapshot = s;
 	ret->placement = p;
 	ret->n_guests = 0;
@@ -125,7 +122,7 @@ int vbmq_svg_map(const struct vbmq_snapshot *s, const struct vbmq_policy *policy
 	}
 	for (unsigned cpu = 0; cpu < VBMQ_CPUS_MAX; cpu++)
 		ret->owner_of[cpu] = VBMQ_SVG_NOBODY;
-	classify(ret, policy, &pinned);
+	classify(ret, policy);
 	for (uint32_t i = 0; i < p->n_domains; i++)
 		for (size_t j = 0; j < p->domains[i].n_threads; j++) {
 			const struct vbmq_place_thread *t = &p->domains[i].threads[j];
@@ -133,7 +130,7 @@ int vbmq_svg_map(const struct vbmq_snapshot *s, const struct vbmq_policy *policy
 			if (t->exclusive)
 				add_owner(ret, i, t);
 			else if (!t->planned)
-				add_pin(ret, i, t, &pinned);
+				add_pin(ret, i, t);
 		}
 	count_guests(ret);
 	return 0;

@@ -68,38 +68,17 @@ void vbmq_capacity_count(const struct vbmq_place_domain *d, struct vbmq_capacity
 
 /* --- the host --------------------------------------------------------------------------------------------------------- */
 
-/* Cores where an owner's pin keeps a thread are not to be had: what stays where it is and is not all over the host. */
-struct vbmq_cpuset vbmq_capacity_pinned(const struct vbmq_snapshot *s, const struct vbmq_placement *p)
-{
-	struct vbmq_cpuset all = VBMQ_CPUSET_EMPTY;
-
-	for (size_t i = 0; i < p->n_domains; i++)
-		for (size_t j = 0; j < p->domains[i].n_threads; j++) {
-			const struct vbmq_place_thread *t = &p->domains[i].threads[j];
-			bool wide = false;
-
-			for (size_t n = 0; n < s->host->n_nodes && !wide; n++) {
-				struct vbmq_cpuset node = vbmq_cpuset_and(&s->host->nodes[n].cpus, &s->host->usable);
-
-				wide = !vbmq_cpuset_is_empty(&node) && vbmq_cpuset_is_subset(&node, t->cpus);
-			}
-			if (!t->planned && !wide)
-				all = vbmq_cpuset_or(&all, t->cpus);
-		}
-	return vbmq_host_whole_cores(s->host, &all);
-}
-
 struct pool {
 	const struct vbmq_host *host;
 	const struct vbmq_policy *policy;
 	const struct vbmq_placement *p;
-	struct vbmq_cpuset pinned;
-	uint32_t usable, shareable, shareable_free, isolated_free; /* cores */
+	uint32_t shareable, shareable_free, isolated_free; /* cores */
 };
 
 static bool is_free(const struct pool *pool, const struct vbmq_cpuset *usable)
 {
-	return !vbmq_cpuset_intersects(usable, &pool->p->dedicated) && !vbmq_cpuset_intersects(usable, &pool->pinned) &&
+	return !vbmq_cpuset_intersects(usable, &pool->p->dedicated) &&
+	       !vbmq_cpuset_intersects(usable, &pool->p->pinned) &&
 	       !vbmq_cpuset_intersects(usable, &pool->policy->reserved) &&
 	       (vbmq_cpuset_is_empty(&pool->policy->dedicated) ||
 		vbmq_cpuset_is_subset(usable, &pool->policy->dedicated));
@@ -112,11 +91,10 @@ static void count_core(struct pool *pool, const struct vbmq_core *core, struct v
 
 	if (vbmq_cpuset_is_empty(&usable))
 		return;
-	pool->usable++;
 	pool->shareable += shared;
 	node->cores++;
 	node->dedicated += vbmq_cpuset_intersects(&usable, &pool->p->dedicated);
-	node->pinned += vbmq_cpuset_intersects(&usable, &pool->pinned);
+	node->pinned += vbmq_cpuset_intersects(&usable, &pool->p->pinned);
 	if (!is_free(pool, &usable)) {
 		l3_taken[core->l3] = true;
 		return;
@@ -141,10 +119,9 @@ static void count_l3s(const struct vbmq_host *h, const bool *l3_taken, struct vb
 int vbmq_capacity_left(const struct vbmq_snapshot *s, const struct vbmq_policy *policy, const struct vbmq_placement *p,
 		       struct vbmq_capacity *ret)
 {
-	struct pool pool = { .host = s->host, .policy = policy, .p = p, .pinned = vbmq_capacity_pinned(s, p) };
+	struct pool pool = { .host = s->host, .policy = policy, .p = p };
 	bool *l3_taken = calloc(s->host->n_l3s + 1, sizeof(*l3_taken));
 	struct vbmq_capacity c = { .nodes = calloc(s->host->n_nodes + 1, sizeof(*c.nodes)) };
-	uint32_t keep;
 
 	if (!l3_taken || !c.nodes) {
 		free(l3_taken);
@@ -163,10 +140,7 @@ int vbmq_capacity_left(const struct vbmq_snapshot *s, const struct vbmq_policy *
 		c.n_nodes += node->cores > 0;
 	}
 	free(l3_taken);
-	keep = policy->shared_min_cores ? policy->shared_min_cores : pool.usable / 8;
-	if (keep == 0)
-		keep = 1;
-	c.free = pool.shareable > keep ? pool.shareable - keep : 0;
+	c.free = pool.shareable > p->shared_min ? pool.shareable - p->shared_min : 0;
 	if (c.free > pool.shareable_free)
 		c.free = pool.shareable_free;
 	c.free += pool.isolated_free;

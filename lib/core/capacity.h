@@ -29,9 +29,6 @@ struct vbmq_capacity_group {
 /* Adds one guest to its group. */
 void vbmq_capacity_count(const struct vbmq_place_domain *d, struct vbmq_capacity_group *ret);
 
-/* CPUs of the cores that owners pinned threads to: what stays where it is and is not all over a node. */
-struct vbmq_cpuset vbmq_capacity_pinned(const struct vbmq_snapshot *s, const struct vbmq_placement *p);
-
 struct vbmq_capacity_node {
 	uint32_t node; /* Linux number */
 	uint32_t cores; /* usable ones */

@@ -201,18 +201,6 @@ static int try_least(struct work *w, struct vbmq_explained *c, struct vbmq_remed
 
 /* --- remedies --------------------------------------------------------------------------------------------------------- */
 
-static int64_t shared_min(const struct work *w)
-{
-	const struct vbmq_host *h = w->s->host;
-	size_t n = 0;
-
-	for (size_t c = 0; c < h->n_cores; c++)
-		n += vbmq_cpuset_intersects(&h->cores[c].cpus, &h->usable);
-	if (w->policy->shared_min_cores)
-		return w->policy->shared_min_cores;
-	return n / 8 ? (int64_t)(n / 8) : 1;
-}
-
 static int try_policy(struct work *w, struct vbmq_explained *c)
 {
 	struct vbmq_remedy r = { .domain = c->domain };
@@ -224,7 +212,7 @@ static int try_policy(struct work *w, struct vbmq_explained *c)
 		code = try_one(w, c, r);
 	}
 	r.kind = VBMQ_REMEDY_SHARED_MIN;
-	r.from = shared_min(w);
+	r.from = w->p->shared_min;
 	if (code == 0 && r.from > 1)
 		code = try_least(w, c, r, 1, r.from - 1);
 	r.from = 0;

@@ -77,8 +77,11 @@ struct vbmq_place_part {
 };
 
 struct vbmq_placement {
-	struct vbmq_cpuset shared; /* usable CPUs that are on no dedicated core; never empty */
+	struct vbmq_cpuset shared; /* usable CPUs on no dedicated core, without those of vCPUs' pins; never empty */
 	struct vbmq_cpuset dedicated; /* all CPUs of dedicated cores, idle siblings included */
+	struct vbmq_cpuset pinned; /* usable CPUs of cores where threads stay that owners pinned or that cannot be
+				    * moved: never dedicated; shared as far as they are in shared as well */
+	uint32_t shared_min; /* so many cores had to stay shared; 0: not known (a plan that was read) */
 	struct vbmq_place_domain *domains; /* in the order of the snapshot */
 	size_t n_domains;
 	struct vbmq_place_part parts[VBMQ_PARTS]; /* the host's own work */

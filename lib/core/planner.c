@@ -119,6 +119,8 @@ static int place_floats(struct vbmq_pl *pl)
 			struct vbmq_cpuset cpus = vbmq_cpuset_and(&pl->sets[i].cpus, &pl->shared);
 			uint32_t floating;
 
+			if (vbmq_cpuset_is_empty(&cpus)) /* owners keep others there, and want these there as well */
+				cpus = vbmq_cpuset_and(&pl->sets[i].cpus, &pl->apart);
 			if (vbmq_pl_set(pl, &cpus, &floating) < 0)
 				return -ENOMEM;
 			pl->sets[i].floating = floating;
@@ -176,7 +178,9 @@ static bool stand(struct vbmq_pl *pl)
 			pl->slipped = pl->slipped || (t->stood && pl->sets[t->now].core != VBMQ_PL_NONE &&
 						      pl->sets[t->now].core == pl->sets[t->cpus].core);
 			t->now = t->cpus;
-			t->stood = false;
+			/* Elsewhere on the core where it is, that is still where it is. */
+			t->stood =
+				pl->sets[t->is].core != VBMQ_PL_NONE && pl->sets[t->is].core == pl->sets[t->now].core;
 			changed = true;
 		}
 	return changed;
@@ -363,6 +367,9 @@ static int build(struct vbmq_pl *pl, struct vbmq_placement *p)
 	p->shared = pl->shared;
 	p->dedicated = pl->dedicated;
 	p->whys = b.whys = VBMQ_STEAL(pl->whys);
+	p->pinned = vbmq_pl_taken(pl);
+	p->pinned = vbmq_cpuset_and(&p->pinned, &pl->host->usable);
+	p->shared_min = (uint32_t)pl->shared_min;
 	p->domains = calloc(pl->n_domains + 1, sizeof(*p->domains));
 	if (!refs || !p->domains)
 		return -ENOMEM;

@@ -11,9 +11,9 @@
 #include "core/planner_internal.h"
 #include "util/array.h"
 
-static struct vbmq_cpuset taken(const struct vbmq_pl *pl)
+struct vbmq_cpuset vbmq_pl_taken(const struct vbmq_pl *pl)
 {
-	struct vbmq_cpuset all = VBMQ_CPUSET_EMPTY;
+	struct vbmq_cpuset all = pl->places;
 
 	for (size_t i = 0; i < pl->n_domains; i++)
 		for (size_t j = 0; j < pl->domains[i].n_threads; j++)
@@ -74,7 +74,7 @@ static int set_zones(struct vbmq_pl *pl)
 int vbmq_pl_cores_init(struct vbmq_pl *pl)
 {
 	const struct vbmq_host *h = pl->host;
-	struct vbmq_cpuset gone = taken(pl), kept = vbmq_host_whole_cores(pl->host, &pl->held_places);
+	struct vbmq_cpuset gone = vbmq_pl_taken(pl), kept = vbmq_host_whole_cores(pl->host, &pl->held_places);
 	size_t n_usable = 0, n_shareable = 0, min = pl->policy->shared_min_cores;
 
 	gone = vbmq_cpuset_or(&gone, &kept);
@@ -90,21 +90,20 @@ int vbmq_pl_cores_init(struct vbmq_pl *pl)
 
 		if (vbmq_cpuset_is_empty(&usable))
 			continue;
-		n_usable++;
+		n_usable += !vbmq_cpuset_is_subset(&usable, &pl->apart);
 		/* One that is kept is not shared as a whole any more, but nobody else's either. */
 		is_kept = vbmq_cpuset_intersects(&usable, &kept);
 		if (vbmq_cpuset_intersects(&usable, &pl->base))
 			n_shareable += !is_kept;
-		else if (!is_kept)
+		else if (!is_kept && !vbmq_cpuset_intersects(&usable, &pl->apart))
 			vbmq_cpuset_add(&pl->isolated, c);
 		if (vbmq_cpuset_is_subset(&usable, &pl->cpu_ok))
 			vbmq_cpuset_add(&pl->whole_ok, c);
 		if (vbmq_cpuset_intersects(&usable, &pl->cpu_ok))
 			vbmq_cpuset_add(&pl->part_ok, c);
 	}
-	if (min == 0)
-		min = n_usable / 8 ? n_usable / 8 : 1;
-	pl->budget = n_shareable > min ? n_shareable - min : 0;
+	pl->shared_min = min ? min : n_usable / 8 ? n_usable / 8 : 1;
+	pl->budget = n_shareable > pl->shared_min ? n_shareable - pl->shared_min : 0;
 	pl->pack = usual_pack(pl);
 	return set_zones(pl);
 }

@@ -203,6 +203,7 @@ static int say_pins(const struct say *s, uint32_t *owner_of_core)
 	struct vbmq_cpuset cpus = VBMQ_CPUSET_EMPTY;
 	size_t n = 0;
 	uint32_t self = (uint32_t)(s->d - s->pl->domains);
+	const char *apart;
 	int r = 0;
 
 	for (size_t i = 0; i < s->d->n_threads; i++) {
@@ -220,6 +221,10 @@ static int say_pins(const struct say *s, uint32_t *owner_of_core)
 		else
 			owner_of_core[core] = self;
 	}
+	apart = !vbmq_cpuset_intersects(&cpus, &s->pl->places) ? ""
+		: vbmq_cpuset_is_empty(&s->pl->apart)
+			? ", but what floats may run there too: without these CPUs too few would be shared"
+			: "; what floats is kept off its vCPUs' CPUs";
 	if (n) {
 		_cleanup_free_ char *text = vbmq_cpulist_format(&cpus);
 
@@ -228,8 +233,8 @@ static int say_pins(const struct say *s, uint32_t *owner_of_core)
 		r = vbmq_diag_add(
 			&s->to->diags, VBMQ_DIAG_FOREIGN_PIN, VBMQ_INFO, s->name,
 			"%zu of its threads are pinned by their owner (CPUs %s): left alone, and no other domain gets "
-			"these cores for itself.",
-			n, text);
+			"these cores for itself%s.",
+			n, text, apart);
 	}
 	if (r == 0 && meets)
 		r = vbmq_diag_add(

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "core/cost.h"
+#include "core/leash.h"
 #include "core/placement.h"
 #include "core/snapshot.h"
 #include "util/cleanup.h"
@@ -36,7 +37,7 @@ struct vbmq_pl_thread {
 	bool asked; /* I/O thread within the explicit count of the wish */
 	uint32_t is; /* set: where it stands */
 	uint32_t now; /* set: the same, or where an earlier pass put it ... */
-	bool stood; /* ... which is not so */
+	bool stood; /* false: ... which is another core */
 
 	/* result of the pass */
 	uint32_t cpus; /* set */
@@ -61,6 +62,8 @@ struct vbmq_pl_domain {
 	size_t n_mandatory;
 	size_t n_vcpus; /* vCPUs that want a core each */
 	bool *disk_free; /* disk's queues are ours to map, by index */
+	uint32_t says; /* the set that was asked about last: */
+	enum vbmq_leash leash; /* what it is to this domain's owner */
 
 	/* result of the pass */
 	size_t n_units; /* I/O units (cores) it got */
@@ -121,7 +124,12 @@ struct vbmq_pl {
 	/* the pool (planner_cores.c); sets of core indexes unless they say CPU */
 	struct vbmq_cpuset
 		held_places; /* places of their own that threads of guests which do not answer have: nobody else's */
+	struct vbmq_cpuset shareable; /* CPUs that are shared when there are no guests */
 	struct vbmq_cpuset base; /* CPUs that are shared when nothing is dedicated */
+	struct vbmq_cpuset places; /* CPUs where owners want vCPUs, or I/O threads that are not ours */
+	struct vbmq_cpuset
+		apart; /* CPUs that are not for the sake of those whom owners pinned there (planner_owner.c) */
+	struct vbmq_cpuset base_all; /* both */
 	struct vbmq_cpuset cpu_ok; /* CPUs that may be dedicated */
 	struct vbmq_cpuset whole_ok; /* cores that may be dedicated whole */
 	struct vbmq_cpuset part_ok; /* cores with at least one CPU that may be dedicated */
@@ -132,6 +140,7 @@ struct vbmq_pl {
 	int32_t fastest; /* kind of core; -1: all alike */
 	uint32_t boot; /* core of the lowest usable CPU */
 	struct vbmq_cpuset kept; /* cores that this pass keeps shared for the sake of a leash */
+	size_t shared_min; /* so many cores stay shared at least */
 	size_t budget; /* so many cores that are not isolated may be dedicated */
 	size_t pack; /* threads of a domain on one core under exclusive=cpu */
 
@@ -152,21 +161,28 @@ struct vbmq_pl {
 int vbmq_pl_init(struct vbmq_pl *pl, const struct vbmq_snapshot *snapshot, const struct vbmq_policy *policy,
 		 struct vbmq_err *err);
 void vbmq_pl_done(struct vbmq_pl *pl);
-bool vbmq_pl_is_wide(const struct vbmq_host *h, const struct vbmq_cpuset *cpus); /* covers a node's usable CPUs */
 struct vbmq_pl_thread *vbmq_pl_find(struct vbmq_pl_domain *d, enum vbmq_thread_kind kind, uint32_t id);
+
+/* planner_owner.c: what owners said, of I/O threads that are ours only the guest's cpuset; false: nothing */
+bool vbmq_pl_said(const struct vbmq_pl *pl, const struct vbmq_pl_domain *d, const struct vbmq_thread *t,
+		  struct vbmq_cpuset *ret);
+int vbmq_pl_leash(struct vbmq_pl *pl, struct vbmq_pl_domain *d, const struct vbmq_cpuset *says, enum vbmq_leash *ret);
+int vbmq_pl_set_apart(struct vbmq_pl *pl); /* sets places, apart, base_all, and takes apart from base */
 
 /* planner_sets.c: adding a set moves the others in memory */
 #define VBMQ_PL_NOWHERE 0u /* the empty set */
 int vbmq_pl_sets_init(struct vbmq_pl *pl);
 void vbmq_pl_sets_done(struct vbmq_pl *pl);
 int vbmq_pl_set(struct vbmq_pl *pl, const struct vbmq_cpuset *cpus, uint32_t *ret); /* finds or adds */
-int vbmq_pl_on_base(struct vbmq_pl *pl, uint32_t set, uint32_t *ret); /* what of a set may be shared, as a set */
+/* What of a set may be shared, as a set; if all of that is owners', that. */
+int vbmq_pl_on_base(struct vbmq_pl *pl, uint32_t set, uint32_t *ret);
 
 /* planner_want.c: which I/O threads may serve, once */
 int vbmq_pl_want(struct vbmq_pl *pl, struct vbmq_pl_domain *d);
 
 /* planner_cores.c: the pool, once; the questions, always */
 int vbmq_pl_cores_init(struct vbmq_pl *pl);
+struct vbmq_cpuset vbmq_pl_taken(const struct vbmq_pl *pl); /* CPUs of the cores where owners keep threads */
 int vbmq_pl_fits(struct vbmq_pl *pl, bool part, size_t size, uint32_t leash, uint32_t *ret);
 struct vbmq_cpuset vbmq_pl_avail(const struct vbmq_pl *pl, uint32_t core, bool part, uint32_t leash); /* CPUs */
 bool vbmq_pl_stands_alone(const struct vbmq_pl *pl, const struct vbmq_pl_thread *t); /* on a place it could be given */

@@ -3,10 +3,10 @@
 /*
  * The working model, made once: whose thread is whose to place (roles), and where each may be at all (leashes).
  *
- * An owner's pin that covers all usable CPUs of at least one node is a leash: stay near this memory. A narrower one is a
- * wish for these very CPUs: such a thread is FIXED, we do not touch it, and its cores are taken, which means that nobody
- * gets them for his own; but they stay in the shared set, for the owner did not ask for exclusivity. The I/O threads of
- * a managed domain are the exception: where they go is what VBMq was asked for, so an iothreadpin is replaced.
+ * What an owner means by the CPUs he names is said in leash.h. A thread that he wants on a place is FIXED, we do not touch it, and its
+ * cores are taken, which means that nobody gets them for his own; a vCPU's CPUs are no part of the shared set either, if enough
+ * is left without them (planner_owner.c). On a leash it FLOATs. The I/O threads of a managed domain are the exception: where
+ * they go is what VBMq was asked for, so an iothreadpin is replaced.
  */
 
 #include <errno.h>
@@ -15,17 +15,6 @@
 
 #include "core/planner_internal.h"
 #include "util/err.h"
-
-bool vbmq_pl_is_wide(const struct vbmq_host *h, const struct vbmq_cpuset *cpus)
-{
-	for (size_t i = 0; i < h->n_nodes; i++) {
-		struct vbmq_cpuset usable = vbmq_cpuset_and(&h->nodes[i].cpus, &h->usable);
-
-		if (!vbmq_cpuset_is_empty(&usable) && vbmq_cpuset_is_subset(&usable, cpus))
-			return true;
-	}
-	return false;
-}
 
 struct vbmq_pl_thread *vbmq_pl_find(struct vbmq_pl_domain *d, enum vbmq_thread_kind kind, uint32_t id)
 {
@@ -47,75 +36,87 @@ struct vbmq_pl_thread *vbmq_pl_find(struct vbmq_pl_domain *d, enum vbmq_thread_k
 
 /* --- roles ------------------------------------------------------------------------------------------------------------ */
 
-static int stay(struct vbmq_pl *pl, struct vbmq_pl_thread *t, const struct vbmq_cpuset *otherwise)
+/* Who may run all over a node, or all over the leash that his owner gave him (not we), is nowhere in particular. */
+static int roams(struct vbmq_pl *pl, struct vbmq_pl_domain *d, const struct vbmq_pl_thread *t,
+		 const struct vbmq_cpuset *at)
+{
+	struct vbmq_cpuset says;
+	enum vbmq_leash leash;
+
+	if (vbmq_leash_covers_node(pl->host, at))
+		return 1;
+	if (t->was->held || !vbmq_pl_said(pl, d, t->was, &says) || vbmq_cpuset_is_empty(&says) ||
+	    !vbmq_cpuset_is_subset(&says, at))
+		return 0;
+	return vbmq_pl_leash(pl, d, &says, &leash) < 0 ? -ENOMEM : leash != VBMQ_LEASH_PLACE;
+}
+
+static int stay(struct vbmq_pl *pl, struct vbmq_pl_domain *d, struct vbmq_pl_thread *t,
+		const struct vbmq_cpuset *otherwise)
 {
 	const struct vbmq_cpuset *at = vbmq_cpuset_is_empty(&t->was->affinity) ? otherwise : &t->was->affinity;
+	int anywhere = roams(pl, d, t, at);
 
+	if (anywhere < 0)
+		return anywhere;
 	t->role = VBMQ_PL_FIXED;
-	t->hard = !vbmq_pl_is_wide(pl->host, at);
+	t->hard = !anywhere;
 	return vbmq_pl_set(pl, at, &t->cpus);
 }
 
 /* The owner wants it on exactly these CPUs. Without cgroups libvirt pins but the main one of the emulator's threads when asked
  * at run time: the others, still all over the host, follow. */
-static int owners(struct vbmq_pl *pl, struct vbmq_pl_thread *t, const struct vbmq_cpuset *pin)
+static int owners(struct vbmq_pl *pl, struct vbmq_pl_domain *d, struct vbmq_pl_thread *t, const struct vbmq_cpuset *pin)
 {
 	const struct vbmq_cpuset *is = &t->was->affinity;
-	bool strays =
-		t->kind == VBMQ_THREAD_EMULATOR && vbmq_pl_is_wide(pl->host, is) && vbmq_cpuset_is_subset(pin, is);
+	bool strays = t->kind == VBMQ_THREAD_EMULATOR && vbmq_leash_covers_node(pl->host, is) &&
+		      vbmq_cpuset_is_subset(pin, is);
 
 	if ((!t->was->held && !strays) || vbmq_cpuset_equal(is, pin))
-		return stay(pl, t, pin);
+		return stay(pl, d, t, pin);
 	t->role = VBMQ_PL_BACK;
 	t->hard = true;
 	return vbmq_pl_set(pl, pin, &t->cpus);
 }
 
-/* What the owner says about its place: his pin, or the domain's cpuset, cut to the usable CPUs. */
-static struct vbmq_cpuset owner_says(const struct vbmq_pl *pl, const struct vbmq_pl_domain *d,
-				     const struct vbmq_pl_thread *t, bool ours)
+static int set_role(struct vbmq_pl *pl, struct vbmq_pl_domain *d, struct vbmq_pl_thread *t)
 {
-	const struct vbmq_cpuset *says = t->was->has_pin && !ours ? &t->was->pin : &d->d->cpuset;
-
-	return vbmq_cpuset_and(says, &pl->host->usable);
-}
-
-static int set_role(struct vbmq_pl *pl, const struct vbmq_pl_domain *d, struct vbmq_pl_thread *t)
-{
-	bool ours = d->managed && t->kind == VBMQ_THREAD_IOTHREAD;
-	bool dedicate = d->managed && t->kind == VBMQ_THREAD_VCPU && d->wish.vcpus == VBMQ_VCPUS_DEDICATED;
-	bool drifted = t->was->held && !vbmq_cpuset_equal(&t->was->affinity, &t->was->applied);
+	bool placed = d->managed && (t->kind == VBMQ_THREAD_IOTHREAD ||
+				     (t->kind == VBMQ_THREAD_VCPU && d->wish.vcpus == VBMQ_VCPUS_DEDICATED));
+	bool drifted = t->was->held && !vbmq_cpuset_equal(&t->was->affinity, &t->was->applied), said;
+	struct vbmq_cpuset says;
 	uint32_t on;
 
 	if (!d->touch || (drifted && pl->policy->drift == VBMQ_DRIFT_RESPECT) ||
 	    (!d->managed && !pl->policy->hold_others))
-		return stay(pl, t, &pl->host->usable);
+		return stay(pl, d, t, &pl->host->usable);
 	t->role = VBMQ_PL_FLOAT;
 	t->leash = pl->everywhere;
-	if ((t->was->has_pin && !ours) || d->d->has_cpuset) {
-		struct vbmq_cpuset says = owner_says(pl, d, t, ours);
+	said = vbmq_pl_said(pl, d, t->was, &says);
+	if (said && vbmq_cpuset_is_empty(&says) && !placed) {
+		t->conflict = true;
+		return stay(pl, d, t, &pl->host->usable);
+	}
+	if (said && !vbmq_cpuset_is_empty(&says)) {
+		enum vbmq_leash leash;
 
-		if (vbmq_cpuset_is_empty(&says) && !ours && !dedicate) {
-			t->conflict = true;
-			return stay(pl, t, &pl->host->usable);
-		}
-		if (vbmq_pl_is_wide(pl->host, &says)) {
-			if (vbmq_pl_set(pl, &says, &t->leash) < 0)
-				return -ENOMEM;
-		} else if (!ours && !dedicate) {
-			return owners(pl, t, &says);
-		}
+		if (vbmq_pl_leash(pl, d, &says, &leash) < 0)
+			return -ENOMEM;
+		if (leash == VBMQ_LEASH_PLACE && !placed)
+			return owners(pl, d, t, &says);
+		if ((leash == VBMQ_LEASH_WIDE || !placed) && vbmq_pl_set(pl, &says, &t->leash) < 0)
+			return -ENOMEM;
 	}
 	if (vbmq_pl_on_base(pl, t->leash, &on) < 0)
 		return -ENOMEM;
 	if (on != VBMQ_PL_NOWHERE)
 		return 0;
 	/* Nothing of its leash can ever be in the shared set (all isolated). */
-	if (!ours && !dedicate) {
+	if (!placed) {
 		struct vbmq_cpuset leash = pl->sets[t->leash].cpus;
 
 		t->conflict = true;
-		return stay(pl, t, &leash);
+		return stay(pl, d, t, &leash);
 	}
 	t->leash = pl->everywhere;
 	return 0;
@@ -147,6 +148,7 @@ static int init_domain(struct vbmq_pl *pl, struct vbmq_pl_domain *d, const struc
 
 	d->d = from;
 	d->home = VBMQ_PL_NONE;
+	d->says = VBMQ_PL_NONE;
 	r = vbmq_policy_merge(pl->policy, &from->wish, &d->wish);
 	if (r < 0)
 		return r;
@@ -160,6 +162,14 @@ static int init_domain(struct vbmq_pl *pl, struct vbmq_pl_domain *d, const struc
 	if (!d->threads || !d->disk_free || !d->map)
 		return -ENOMEM;
 	d->n_threads = from->n_threads;
+	return 0;
+}
+
+static int init_threads(struct vbmq_pl *pl, struct vbmq_pl_domain *d)
+{
+	const struct vbmq_domain *from = d->d;
+	int r;
+
 	for (size_t i = 0; i < from->n_threads; i++) {
 		struct vbmq_pl_thread *t = &d->threads[i];
 
@@ -235,6 +245,7 @@ int vbmq_pl_init(struct vbmq_pl *pl, const struct vbmq_snapshot *snapshot, const
 		pl->base = vbmq_cpuset_andnot(&pl->base, &h->nova);
 	if (vbmq_cpuset_is_empty(&pl->base))
 		pl->base = h->usable; /* everything isolated: then nothing is, somebody has to do the work */
+	pl->shareable = pl->base;
 	for (size_t i = 0; i < snapshot->n_domains; i++)
 		if (keep_places(pl, snapshot->domains[i]) < 0)
 			return vbmq_err_oom(err);
@@ -246,6 +257,13 @@ int vbmq_pl_init(struct vbmq_pl *pl, const struct vbmq_snapshot *snapshot, const
 	for (size_t i = 0; i < snapshot->n_domains; i++) {
 		pl->n_domains++;
 		r = init_domain(pl, &pl->domains[i], snapshot->domains[i]);
+		if (r < 0)
+			return vbmq_err_set(err, r, "domain '%s': out of memory", snapshot->domains[i]->name);
+	}
+	if (vbmq_pl_set_apart(pl) < 0)
+		return vbmq_err_oom(err);
+	for (size_t i = 0; i < snapshot->n_domains; i++) {
+		r = init_threads(pl, &pl->domains[i]);
 		if (r < 0)
 			return vbmq_err_set(err, r, "domain '%s': out of memory", snapshot->domains[i]->name);
 	}

@@ -84,6 +84,8 @@ int vbmq_pl_on_base(struct vbmq_pl *pl, uint32_t set, uint32_t *ret)
 	if (on == VBMQ_PL_NONE) {
 		struct vbmq_cpuset cpus = vbmq_cpuset_and(&pl->sets[set].cpus, &pl->base);
 
+		if (vbmq_cpuset_is_empty(&cpus))
+			cpus = vbmq_cpuset_and(&pl->sets[set].cpus, &pl->base_all);
 		if (vbmq_pl_set(pl, &cpus, &on) < 0)
 			return -ENOMEM;
 		pl->sets[set].on_base = on;

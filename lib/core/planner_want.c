@@ -93,15 +93,18 @@ static int by_kind_id(const void *a, const void *b)
 static int add_new(struct vbmq_pl *pl, struct vbmq_pl_domain *d, size_t n)
 {
 	struct vbmq_pl_thread *grown;
-	struct vbmq_cpuset leash = vbmq_cpuset_and(&d->d->cpuset, &pl->host->usable), on;
+	struct vbmq_cpuset says = vbmq_cpuset_and(&d->d->cpuset, &pl->host->usable);
 	uint32_t set = pl->everywhere, id = 1;
 
 	if (n == 0)
 		return 0;
-	on = vbmq_cpuset_and(&leash, &pl->base);
-	if (d->d->has_cpuset && vbmq_pl_is_wide(pl->host, &leash) && !vbmq_cpuset_is_empty(&on) &&
-	    vbmq_pl_set(pl, &leash, &set) < 0)
-		return -ENOMEM;
+	if (d->d->has_cpuset && vbmq_cpuset_intersects(&says, &pl->base_all)) {
+		enum vbmq_leash leash;
+
+		if (vbmq_pl_leash(pl, d, &says, &leash) < 0 ||
+		    (leash == VBMQ_LEASH_WIDE && vbmq_pl_set(pl, &says, &set) < 0))
+			return -ENOMEM;
+	}
 	grown = realloc(d->threads, (d->n_threads + n + 1) * sizeof(*grown));
 	if (!grown)
 		return -ENOMEM;

@@ -249,6 +249,22 @@ def cases():
         for kind, i in (("vcpu", 0), ("vcpu", 1), ("emulator", 0)):
             x.thread(kind, i, affinity=rest, applied=rest)
     yield "scattered-over-l3s", "many-l3", scattered, P()
+    # Two guests pinned by hand, one on each node, and all others kept off their CPUs: that covers no node, and is a leash all the same.
+    pinned = [g("two-sockets", "pin%d" % n, vcpus=4) for n in range(2)]
+    for n, x in enumerate(pinned):
+        for v in range(4):
+            x.pin("vcpu", v, str(8 * n + v))
+    yield "cpuset-beside-pins", "two-sockets", pinned + [
+        g("two-sockets", "web%d" % i, wish=W(iothreads=2), caps=PATCHED, cpuset="4-7,12-15,16-31", disks={"vda": {"node": i}}) for i in range(2)], P()
+    for name, vcpus in (("own-pool-is-a-place", 4), ("roomy-pool-is-a-leash", 2)):
+        pool = g("two-sockets", "db1", vcpus=vcpus, wish=W(iothreads=2), caps=PATCHED, cpuset="0-3,16-19", disks={"vda": {"node": 0}})
+        for kind, i in [("vcpu", v) for v in range(vcpus)] + [("emulator", 0)]:
+            pool.thread(kind, i, affinity="0-3,16-19")
+        yield name, "two-sockets", [pool, g("two-sockets", "web1", vcpus=2)], P()
+    crowd = g("laptop", "theirs", vcpus=7)
+    for v in range(7):
+        crowd.pin("vcpu", v, str(v))
+    yield "pins-leave-too-little", "laptop", [crowd, g("laptop", "web1", vcpus=4)], P()
 
 
 def main():

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/diff.h"
+#include "core/leash.h"
 #include "core/planner.h"
 #include "sim.h"
 #include "util/cleanup.h"
@@ -36,17 +37,6 @@ static bool has_diag(const struct vbmq_place_domain *d, const char *code)
 
 /* --- the placement ---------------------------------------------------------------------------------------------------- */
 
-static bool is_wide(const struct vbmq_host *h, const struct vbmq_cpuset *s)
-{
-	for (size_t i = 0; i < h->n_nodes; i++) {
-		struct vbmq_cpuset n = vbmq_cpuset_and(&h->nodes[i].cpus, &h->usable);
-
-		if (!vbmq_cpuset_is_empty(&n) && vbmq_cpuset_is_subset(&n, s))
-			return true;
-	}
-	return false;
-}
-
 static struct vbmq_cpuset base_of(const struct vbmq_host *h)
 {
 	struct vbmq_cpuset base = vbmq_cpuset_andnot(&h->usable, &h->isolated);
@@ -74,13 +64,87 @@ static struct vbmq_cpuset kept_places(const struct vbmq_snapshot *s)
 	return kept;
 }
 
+/* What the owner wants a thread to have, and nothing else: its place. False: no place. */
+static bool place_of(const struct vbmq_snapshot *s, const struct vbmq_domain *d, const struct vbmq_thread *t,
+		     struct vbmq_cpuset *ret)
+{
+	struct vbmq_cpuset base = base_of(s->host);
+
+	return vbmq_leash_said(s->host, d, t, ret) && !vbmq_cpuset_is_empty(ret) &&
+	       vbmq_leash_of(s->host, &base, d, ret) == VBMQ_LEASH_PLACE;
+}
+
+/* CPUs where owners keep vCPUs, or I/O threads of guests that are not managed. */
+static struct vbmq_cpuset owners_places(const struct vbmq_snapshot *s, const struct vbmq_policy *policy,
+					const struct vbmq_placement *p, size_t *ret_floating)
+{
+	struct vbmq_cpuset all = VBMQ_CPUSET_EMPTY, place;
+
+	*ret_floating = 0;
+	for (size_t i = 0; i < s->n_domains; i++) {
+		struct vbmq_wish wish;
+		bool dedicated;
+
+		if (vbmq_policy_merge(policy, &s->domains[i]->wish, &wish) < 0)
+			abort();
+		dedicated = p->domains[i].managed && wish.vcpus == VBMQ_VCPUS_DEDICATED;
+		vbmq_wish_done(&wish);
+		for (size_t j = 0; j < s->domains[i]->n_threads; j++) {
+			const struct vbmq_thread *t = &s->domains[i]->threads[j];
+			bool io = t->kind == VBMQ_THREAD_IOTHREAD;
+
+			if (io && p->domains[i].managed)
+				continue;
+			if ((t->kind == VBMQ_THREAD_VCPU && dedicated) || !place_of(s, s->domains[i], t, &place))
+				*ret_floating += !io;
+			else if (t->kind != VBMQ_THREAD_EMULATOR)
+				all = vbmq_cpuset_or(&all, &place);
+		}
+	}
+	return all;
+}
+
+static size_t count_cores(const struct vbmq_host *h, const struct vbmq_cpuset *cpus)
+{
+	size_t n = 0;
+
+	for (size_t c = 0; c < h->n_cores; c++)
+		n += vbmq_cpuset_intersects(&h->cores[c].cpus, cpus);
+	return n;
+}
+
+/* Whether what floats has to keep off owners' places: enough is left of base, the shared set without any dedicated core. */
+static bool keeps_off(const struct vbmq_snapshot *s, const struct vbmq_policy *policy, const struct vbmq_placement *p,
+		      const struct vbmq_cpuset *base, struct vbmq_cpuset *ret)
+{
+	struct vbmq_cpuset left;
+	size_t n;
+
+	*ret = owners_places(s, policy, p, &n);
+	left = vbmq_cpuset_andnot(base, ret);
+	*ret = vbmq_cpuset_and(ret, base);
+	if (vbmq_cpuset_is_empty(ret) || vbmq_cpuset_is_empty(&left))
+		return false;
+	if (policy->shared_min_cores)
+		return count_cores(s->host, &left) >= policy->shared_min_cores;
+	return n <= 4 * (size_t)vbmq_cpuset_count(&left);
+}
+
 static const char *check_sets(const struct vbmq_snapshot *s, const struct vbmq_policy *policy,
 			      const struct vbmq_placement *p)
 {
 	const struct vbmq_host *h = s->host;
 	size_t usable = 0, shareable = 0, shared = 0, min = policy->shared_min_cores;
-	struct vbmq_cpuset base = base_of(h), kept = kept_places(s), free, given, all;
+	struct vbmq_cpuset base = base_of(h), kept = kept_places(s), apart, free, given, all;
+	bool keeps = keeps_off(s, policy, p, &base, &apart);
 
+	if (vbmq_cpuset_is_empty(&kept) && !vbmq_cpuset_is_empty(&apart) &&
+	    keeps == vbmq_cpuset_intersects(&apart, &p->shared))
+		return keeps ? "CPUs of pinned vCPUs are shared though enough is left"
+			     : "CPUs of pinned vCPUs are not shared though too little is left";
+	if (vbmq_cpuset_intersects(&apart, &p->shared))
+		apart = VBMQ_CPUSET_EMPTY;
+	base = vbmq_cpuset_andnot(&base, &apart);
 	kept = vbmq_host_whole_cores(h, &kept);
 	free = vbmq_cpuset_andnot(&base, &kept);
 	given = vbmq_cpuset_andnot(&p->dedicated, &kept);
@@ -100,7 +164,7 @@ static const char *check_sets(const struct vbmq_snapshot *s, const struct vbmq_p
 	for (size_t c = 0; c < h->n_cores; c++) {
 		struct vbmq_cpuset cpus = vbmq_cpuset_and(&h->cores[c].cpus, &h->usable);
 
-		usable += !vbmq_cpuset_is_empty(&cpus);
+		usable += !vbmq_cpuset_is_empty(&cpus) && !vbmq_cpuset_is_subset(&cpus, &apart);
 		shareable += vbmq_cpuset_intersects(&cpus, &free);
 		cpus = vbmq_cpuset_and(&cpus, &base);
 		shared += !vbmq_cpuset_is_empty(&cpus) && vbmq_cpuset_is_subset(&cpus, &p->shared);
@@ -110,6 +174,18 @@ static const char *check_sets(const struct vbmq_snapshot *s, const struct vbmq_p
 	if (shared < min && shared < shareable)
 		return "fewer cores are shared than the policy keeps";
 	return NULL;
+}
+
+/* Somebody we cannot place, who may be all over some node, or all over what his owner leaves to him. */
+static bool roams(const struct vbmq_snapshot *s, const struct vbmq_domain *d, const struct vbmq_thread *was,
+		  const struct vbmq_cpuset *at)
+{
+	struct vbmq_cpuset says, place;
+
+	if (vbmq_leash_covers_node(s->host, at))
+		return true;
+	return was && !was->held && vbmq_leash_said(s->host, d, was, &says) && !vbmq_cpuset_is_empty(&says) &&
+	       !place_of(s, d, was, &place) && vbmq_cpuset_is_subset(&says, at);
 }
 
 /* Exclusive threads: a core belongs to one domain; unless it was degraded, to one of its threads. */
@@ -152,12 +228,17 @@ static const char *check_exclusive(const struct vbmq_snapshot *s, const struct v
 	return NULL;
 }
 
-static const char *check_floating(const struct vbmq_snapshot *s, const struct vbmq_placement *p, const uint32_t *owner)
+static const char *check_floating(const struct vbmq_snapshot *s, const struct vbmq_policy *policy,
+				  const struct vbmq_placement *p, const uint32_t *owner)
 {
+	struct vbmq_cpuset base = base_of(s->host), apart;
 	struct vbmq_cpuset kept = kept_places(s), given;
 
 	kept = vbmq_host_whole_cores(s->host, &kept);
 	given = vbmq_cpuset_andnot(&p->dedicated, &kept);
+	keeps_off(s, policy, p, &base, &apart);
+	if (vbmq_cpuset_intersects(&apart, &p->shared))
+		apart = VBMQ_CPUSET_EMPTY;
 	for (uint32_t i = 0; i < p->n_domains; i++) {
 		const struct vbmq_domain *is = s->domains[i];
 		const struct vbmq_place_domain *d = &p->domains[i];
@@ -174,12 +255,16 @@ static const char *check_floating(const struct vbmq_snapshot *s, const struct vb
 						   is->has_cpuset || (was && was->has_pin) ? &given : &p->dedicated))
 				return say("%s: %s %u floats on a dedicated core", d->name,
 					   vbmq_thread_kind_words[t->kind], t->id);
+			if (t->planned && !is->has_cpuset && !(was && was->has_pin) &&
+			    vbmq_cpuset_intersects(t->cpus, &apart))
+				return say("%s: %s %u is on the CPUs of a pinned vCPU", d->name,
+					   vbmq_thread_kind_words[t->kind], t->id);
 			if (t->planned && !vbmq_cpuset_is_subset(t->cpus, &s->host->usable))
 				return say("%s: %s %u is on a CPU that is not usable", d->name,
 					   vbmq_thread_kind_words[t->kind], t->id);
 			if (t->planned && is->state != VBMQ_DOMAIN_SHUTOFF && !is->responsive)
 				return say("%s does not answer but is planned", d->name);
-			if (t->planned || is_wide(s->host, t->cpus))
+			if (t->planned || roams(s, is, was, t->cpus))
 				continue;
 			for (int c = vbmq_cpuset_next(t->cpus, 0); c >= 0;
 			     c = vbmq_cpuset_next(t->cpus, (unsigned)c + 1))
@@ -256,7 +341,7 @@ const char *props_placement(const struct vbmq_snapshot *s, const struct vbmq_pol
 	if (!wrong)
 		wrong = check_exclusive(s, p, owner, n_here);
 	if (!wrong)
-		wrong = check_floating(s, p, owner);
+		wrong = check_floating(s, policy, p, owner);
 	if (!wrong)
 		wrong = check_hung(s, p);
 	for (uint32_t i = 0; i < p->n_domains && !wrong; i++)

@@ -115,6 +115,15 @@ static const char *compare_round(struct grants *g, int32_t priority, size_t roun
 	if (got != -best)
 		return say("priority %d, round %zu: %lld guests got a core, %lld can", priority, round, (long long)got,
 			   (long long)-best);
+	/* As many, and of equals those whom the order of claims has first: what is left is left by these. */
+	for (size_t i = 0; i < g->n; i++) {
+		bool has = has_units(g->r, g->claims[i].domain) > g->claims[i].unit;
+
+		if (g->claims[i].priority != priority || g->claims[i].round != round)
+			continue;
+		ilp_add(g->p, g->claims[i].has, 1);
+		ilp_end(g->p, has, has);
+	}
 	return NULL;
 }
 

@@ -11,6 +11,24 @@
 #include "sim.h"
 #include "util/err.h"
 
+/* Parts of the host that owners keep a guest to: of all sizes, inside a node or not. */
+static void leash(struct gen *g, const struct vbmq_host *h, struct vbmq_domain *d)
+{
+	const struct vbmq_node *n = &h->nodes[gen_below(g, (uint32_t)h->n_nodes)];
+	struct vbmq_cpuset part = gen_subset(g, gen_chance(g, 70) ? &n->cpus : &h->online, 10 + gen_below(g, 70));
+
+	if (vbmq_cpuset_is_empty(&part))
+		return;
+	if (gen_chance(g, 50)) {
+		d->has_cpuset = true;
+		d->cpuset = part;
+	}
+	for (size_t i = 0; i < d->n_threads && gen_chance(g, 40); i++) {
+		d->threads[i].has_pin = true;
+		d->threads[i].pin = gen_chance(g, 80) ? part : vbmq_cpuset_of((unsigned)vbmq_cpuset_next(&part, 0));
+	}
+}
+
 struct vbmq_snapshot *instance_exact(struct gen *g, struct vbmq_policy *policy)
 {
 	struct vbmq_snapshot *s = gen_snapshot(g, 8 + gen_below(g, 41), 1 + gen_below(g, 12));
@@ -27,6 +45,8 @@ struct vbmq_snapshot *instance_exact(struct gen *g, struct vbmq_policy *policy)
 			d->caps.bits |= VBMQ_CAP_PIN | VBMQ_CAP_ADD_IOTHREAD | VBMQ_CAP_LIVE_MAP;
 		if (gen_chance(g, 50))
 			d->wish.exclusive = VBMQ_EXCLUSIVE_CORE;
+		if (gen_chance(g, 15))
+			leash(g, s->host, d);
 	}
 	return s;
 }

@@ -16,60 +16,176 @@ static struct vbmq_cpuset usable_of(const struct reading *r, uint32_t core)
 	return vbmq_cpuset_and(&r->h->cores[core].cpus, &r->h->usable);
 }
 
-bool reading_is_wide(const struct reading *r, const struct vbmq_cpuset *cpus)
+static bool all_of(const struct vbmq_cpuset *part, const struct vbmq_cpuset *whole)
+{
+	struct vbmq_cpuset missing = vbmq_cpuset_andnot(part, whole);
+
+	return vbmq_cpuset_count(part) > 0 && vbmq_cpuset_count(&missing) == 0;
+}
+
+static bool covers_a_node(const struct reading *r, const struct vbmq_cpuset *cpus)
 {
 	for (size_t i = 0; i < r->h->n_nodes; i++) {
 		struct vbmq_cpuset of_node = vbmq_cpuset_and(&r->h->nodes[i].cpus, &r->h->usable);
-		struct vbmq_cpuset missing = vbmq_cpuset_andnot(&of_node, cpus);
 
-		if (vbmq_cpuset_count(&of_node) > 0 && vbmq_cpuset_count(&missing) == 0)
+		if (all_of(&of_node, cpus))
 			return true;
 	}
 	return false;
 }
 
-/* What the owner says about a thread of his: its pin, else the cpuset of the domain. False: nothing. */
-static bool owner_says(const struct reading *r, uint32_t domain, enum vbmq_thread_kind kind, uint32_t id,
-		       struct vbmq_cpuset *ret)
+enum meaning { NOTHING, NOWHERE, A_PLACE, ROOMY, WIDE };
+
+/* What the owner says about a thread of his, its pin, else the cpuset of the domain, and what that means. */
+static enum meaning owner_says(const struct reading *r, uint32_t domain, enum vbmq_thread_kind kind, uint32_t id,
+			       struct vbmq_cpuset *ret)
 {
 	const struct vbmq_domain *d = r->s->domains[domain];
 	const struct vbmq_thread *t = vbmq_domain_thread(d, kind, id);
-	bool ours = r->p->domains[domain].managed && kind == VBMQ_THREAD_IOTHREAD;
+	bool ours = r->p->domains[domain].managed && kind == VBMQ_THREAD_IOTHREAD, by_pin = t && t->has_pin && !ours;
+	size_t n_nodes = 0, n_cores = 0, n_vcpus = 0;
 
-	if (t && t->has_pin && !ours)
-		*ret = vbmq_cpuset_and(&t->pin, &r->h->usable);
-	else if (d->has_cpuset)
-		*ret = vbmq_cpuset_and(&d->cpuset, &r->h->usable);
-	else
-		return false;
-	return true;
+	if (!by_pin && !d->has_cpuset)
+		return NOTHING;
+	*ret = vbmq_cpuset_and(by_pin ? &t->pin : &d->cpuset, &r->h->usable);
+	if (vbmq_cpuset_count(ret) == 0)
+		return NOWHERE;
+	for (size_t i = 0; i < r->h->n_nodes; i++) {
+		struct vbmq_cpuset here = vbmq_cpuset_and(ret, &r->h->nodes[i].cpus);
+		struct vbmq_cpuset of_node = vbmq_cpuset_and(&r->h->nodes[i].cpus, &r->everything);
+		struct vbmq_cpuset rest = vbmq_cpuset_andnot(&of_node, ret);
+
+		n_nodes += vbmq_cpuset_count(&here) > 0;
+		if (vbmq_cpuset_count(&of_node) > 2 * vbmq_cpuset_count(&rest))
+			return WIDE;
+	}
+	if (covers_a_node(r, ret))
+		return WIDE;
+	for (uint32_t c = 0; c < r->h->n_cores; c++) {
+		struct vbmq_cpuset here = vbmq_cpuset_and(ret, &r->h->cores[c].cpus);
+
+		n_cores += vbmq_cpuset_count(&here) > 0;
+	}
+	for (size_t i = 0; i < d->n_threads; i++) {
+		struct vbmq_cpuset set = d->threads[i].has_pin ? d->threads[i].pin : d->cpuset;
+
+		if (d->threads[i].kind != VBMQ_THREAD_VCPU || (!d->threads[i].has_pin && !d->has_cpuset))
+			continue;
+		set = vbmq_cpuset_and(&set, &r->h->usable);
+		n_vcpus += all_of(&set, ret);
+	}
+	if (n_cores == 1 || (n_nodes == 1 && n_cores <= n_vcpus))
+		return A_PLACE;
+	for (int c = vbmq_cpuset_next(ret, 0); c >= 0; c = vbmq_cpuset_next(ret, (unsigned)c + 1))
+		if (vbmq_cpuset_has(&r->everything, (unsigned)c))
+			return ROOMY;
+	return A_PLACE;
 }
 
 bool reading_leash(const struct reading *r, uint32_t domain, const struct vbmq_place_thread *t, struct vbmq_cpuset *ret)
 {
+	bool ours = r->p->domains[domain].managed && t->kind == VBMQ_THREAD_IOTHREAD;
 	struct vbmq_cpuset says, on;
+	enum meaning means;
 
 	if (!t->planned || t->exclusive)
 		return false;
 	*ret = r->h->usable;
-	if (!owner_says(r, domain, t->kind, t->id, &says))
+	means = owner_says(r, domain, t->kind, t->id, &says);
+	if (!ours && (means == A_PLACE || means == NOWHERE))
+		return false;
+	if (means != WIDE && (ours || means != ROOMY))
 		return true;
-	if (!reading_is_wide(r, &says))
-		return r->p->domains[domain].managed && t->kind == VBMQ_THREAD_IOTHREAD;
-	on = vbmq_cpuset_and(&says, &r->base);
+	on = vbmq_cpuset_and(&says, &r->everything);
 	if (vbmq_cpuset_count(&on) > 0)
 		*ret = says;
 	return true;
+}
+
+/* Somebody who is not ours to place, and may be all over some node, or all over what his owner leaves to him. */
+static bool roams(const struct reading *r, uint32_t domain, const struct vbmq_place_thread *t)
+{
+	struct vbmq_cpuset says;
+	enum meaning means;
+
+	if (covers_a_node(r, t->cpus))
+		return true;
+	if (t->planned || vbmq_domain_thread(r->s->domains[domain], t->kind, t->id)->held)
+		return false;
+	means = owner_says(r, domain, t->kind, t->id, &says);
+	return (means == ROOMY || means == WIDE) && all_of(&says, t->cpus);
+}
+
+/* What of a leash its threads share when nothing is dedicated. */
+static struct vbmq_cpuset shared_of(const struct reading *r, const struct vbmq_cpuset *leash)
+{
+	struct vbmq_cpuset on = vbmq_cpuset_and(leash, &r->base);
+
+	return vbmq_cpuset_count(&on) > 0 ? on : vbmq_cpuset_and(leash, &r->everything);
+}
+
+static bool wants_vcpus(const struct reading *r, uint32_t domain)
+{
+	struct vbmq_wish wish;
+	bool wants;
+
+	if (vbmq_policy_merge(r->policy, &r->s->domains[domain]->wish, &wish) < 0)
+		abort();
+	wants = wish.vcpus == VBMQ_VCPUS_DEDICATED;
+	vbmq_wish_done(&wish);
+	return wants;
+}
+
+/* CPUs of places where owners keep vCPUs, or I/O threads of guests that are not managed, are not shared, if enough is left. */
+static void set_base(struct reading *r)
+{
+	struct vbmq_cpuset places = VBMQ_CPUSET_EMPTY;
+	int64_t n_floating = 0, n_cores = 0;
+
+	for (uint32_t i = 0; i < r->s->n_domains; i++)
+		for (size_t j = 0; j < r->s->domains[i]->n_threads; j++) {
+			const struct vbmq_thread *t = &r->s->domains[i]->threads[j];
+			bool managed = r->p->domains[i].managed;
+			struct vbmq_cpuset says;
+
+			if (t->kind == VBMQ_THREAD_IOTHREAD && managed)
+				continue;
+			if (owner_says(r, i, t->kind, t->id, &says) != A_PLACE ||
+			    (t->kind == VBMQ_THREAD_VCPU && managed && wants_vcpus(r, i)))
+				n_floating += t->kind != VBMQ_THREAD_IOTHREAD;
+			else if (t->kind != VBMQ_THREAD_EMULATOR)
+				places = vbmq_cpuset_or(&places, &says);
+		}
+	r->places = places;
+	r->base = vbmq_cpuset_andnot(&r->everything, &places);
+	for (uint32_t c = 0; c < r->h->n_cores; c++) {
+		struct vbmq_cpuset left = vbmq_cpuset_and(&r->base, &r->h->cores[c].cpus);
+
+		n_cores += vbmq_cpuset_count(&left) > 0;
+	}
+	if (n_cores == 0 || (r->policy->shared_min_cores ? n_cores < (int64_t)r->policy->shared_min_cores
+							 : n_floating > 4 * (int64_t)vbmq_cpuset_count(&r->base)))
+		r->base = r->everything;
 }
 
 /* Where an I/O thread of a managed domain may be. */
 static struct vbmq_cpuset reach(const struct reading *r, uint32_t domain)
 {
 	const struct vbmq_domain *d = r->s->domains[domain];
-	struct vbmq_cpuset set = vbmq_cpuset_and(&d->cpuset, &r->h->usable);
-	struct vbmq_cpuset on = vbmq_cpuset_and(&set, &r->base);
+	struct vbmq_cpuset set = vbmq_cpuset_and(&d->cpuset, &r->h->usable), says;
+	struct vbmq_cpuset on = vbmq_cpuset_and(&set, &r->everything);
 
-	return d->has_cpuset && reading_is_wide(r, &set) && vbmq_cpuset_count(&on) > 0 ? set : r->h->usable;
+	/* No I/O thread has the id 0: what is said about one without a pin. */
+	if (!d->has_cpuset || owner_says(r, domain, VBMQ_THREAD_IOTHREAD, 0, &says) != WIDE)
+		return r->h->usable;
+	return vbmq_cpuset_count(&on) > 0 ? set : r->h->usable;
+}
+
+static void take(struct reading *r, const struct vbmq_cpuset *cpus)
+{
+	EACH(c, *cpus)
+	if (r->h->core_of[c] != VBMQ_NO_CORE)
+		r->free = vbmq_cpuset_andnot(&r->free, &r->h->cores[r->h->core_of[c]].cpus);
 }
 
 /* Cores on which a thread stands that has to be there and nowhere else. */
@@ -78,16 +194,15 @@ static void set_free(struct reading *r)
 	r->free = vbmq_cpuset_andnot(&r->h->usable, &r->policy->reserved);
 	if (vbmq_cpuset_count(&r->policy->dedicated) > 0)
 		r->free = vbmq_cpuset_and(&r->free, &r->policy->dedicated);
+	take(r, &r->places);
 	for (uint32_t i = 0; i < r->p->n_domains; i++)
 		for (size_t j = 0; j < r->p->domains[i].n_threads; j++) {
 			const struct vbmq_place_thread *t = &r->p->domains[i].threads[j];
 			struct vbmq_cpuset leash;
 
-			if (t->exclusive || reading_leash(r, i, t, &leash) || reading_is_wide(r, t->cpus))
+			if (t->exclusive || reading_leash(r, i, t, &leash) || roams(r, i, t))
 				continue;
-			EACH(c, *t->cpus)
-			if (r->h->core_of[c] != VBMQ_NO_CORE)
-				r->free = vbmq_cpuset_andnot(&r->free, &r->h->cores[r->h->core_of[c]].cpus);
+			take(r, t->cpus);
 		}
 }
 
@@ -99,15 +214,18 @@ static void set_cores(struct reading *r)
 	for (uint32_t c = 0; c < r->h->n_cores; c++) {
 		struct vbmq_cpuset usable = usable_of(r, c), shareable = vbmq_cpuset_and(&usable, &r->base);
 		struct vbmq_cpuset given = vbmq_cpuset_and(&usable, &r->free);
+		struct vbmq_cpuset open = vbmq_cpuset_and(&usable, &r->everything);
 
 		if (vbmq_cpuset_count(&given) <= 64)
 			tally[vbmq_cpuset_count(&given)]++;
 		if (vbmq_cpuset_count(&usable) == 0)
 			continue;
-		n_usable++;
-		r->isolated[c] = vbmq_cpuset_count(&shareable) == 0;
+		r->isolated[c] = vbmq_cpuset_count(&open) == 0;
 		r->any_isolated = r->any_isolated || r->isolated[c];
-		n_shareable += !r->isolated[c];
+		n_shareable += vbmq_cpuset_count(&shareable) > 0;
+		/* Cores that owners have for themselves altogether do not count. */
+		open = vbmq_cpuset_andnot(&r->everything, &r->base);
+		n_usable += !all_of(&usable, &open);
 	}
 	if (least == 0)
 		least = n_usable >= 8 ? n_usable / 8 : 1;
@@ -275,7 +393,7 @@ struct vbmq_cpuset reading_vcpu_place(const struct reading *r, uint32_t domain, 
 	struct vbmq_cpuset leash;
 
 	if (reading_leash(r, domain, v, &leash))
-		return vbmq_cpuset_and(&leash, &r->base);
+		return shared_of(r, &leash);
 	return vbmq_cpuset_and(v->cpus, &r->h->usable);
 }
 
@@ -427,9 +545,10 @@ bool reading_make(struct reading *r, const struct vbmq_snapshot *s, const struct
 	*r = (struct reading){ .s = s, .h = s->host, .policy = policy, .p = p };
 	if (r->h->n_cores > CORES_MAX)
 		return false;
-	r->base = vbmq_cpuset_andnot(&r->h->usable, &r->h->isolated);
-	if (vbmq_cpuset_count(&r->base) == 0)
-		r->base = r->h->usable;
+	r->everything = vbmq_cpuset_andnot(&r->h->usable, &r->h->isolated);
+	if (vbmq_cpuset_count(&r->everything) == 0)
+		r->everything = r->h->usable;
+	set_base(r);
 	set_free(r);
 	set_cores(r);
 	for (uint32_t i = 0; i < p->n_domains; i++)

@@ -32,7 +32,10 @@ struct reading {
 	const struct vbmq_host *h;
 	const struct vbmq_policy *policy;
 	const struct vbmq_placement *p;
-	struct vbmq_cpuset base; /* CPUs that would be shared if nothing was dedicated */
+	struct vbmq_cpuset everything; /* CPUs that would be shared if there were no guests */
+	struct vbmq_cpuset places; /* where owners want vCPUs, or I/O threads that are not ours */
+	struct vbmq_cpuset
+		base; /* CPUs that would be shared if nothing was dedicated: without those where owners keep vCPUs */
 	struct vbmq_cpuset free; /* CPUs that may be dedicated */
 	bool isolated[CORES_MAX]; /* cores */
 	bool any_isolated;
@@ -58,7 +61,6 @@ void reading_fragment(const struct reading *r, const bool *used, int64_t *ret);
 /* The leash of a thread that floats: false if it does not float. */
 bool reading_leash(const struct reading *r, uint32_t domain, const struct vbmq_place_thread *t,
 		   struct vbmq_cpuset *ret);
-bool reading_is_wide(const struct reading *r, const struct vbmq_cpuset *cpus);
 
 /* Pieces of the reading that coupled.c builds on. */
 bool reading_disk_is_ours(const struct vbmq_domain *d, const struct vbmq_disk *disk);
