@@ -44,6 +44,25 @@ static void explain_place(const struct vbmq_place_thread *p)
 		printf("    next best: none, no other core is free\n");
 }
 
+/* Interrupts of disks that complete what the thread submits. */
+static void explain_interrupts(const struct vbmq_placement *p, const struct vbmq_place_thread *t)
+{
+	static const char *const stays[] = {
+		[VBMQ_IRQ_MOVABLE] = "", /* then something else keeps it there: see the diagnostics */
+		[VBMQ_IRQ_MANAGED] = ", where the kernel put it",
+		[VBMQ_IRQ_FOREIGN] = ", where somebody keeps it",
+	};
+
+	for (size_t i = 0; i < p->n_irqs && t->exclusive && t->kind == VBMQ_THREAD_IOTHREAD; i++) {
+		const struct vbmq_place_irq *irq = &p->irqs[i];
+		_cleanup_free_ char *on = vbmq_cpulist_format(&irq->on);
+
+		if (!irq->put_back && vbmq_cpuset_intersects(&irq->cpus, t->cpus))
+			printf("    interrupt %u (%s) comes on CPU %s%s\n", irq->irq, irq->name, on ? on : "?",
+			       irq->planned ? ", to be kept with it" : stays[irq->state]);
+	}
+}
+
 static void print_remedies(const struct vbmq_placement *p, const struct vbmq_explained *c, const char *indent,
 			   const char *what)
 {
@@ -125,6 +144,7 @@ static bool explain_domain(const struct cli *cli, const struct vbmq_placement *p
 		found = true;
 		printf("  %s: CPU %s%s\n", name, cpus ? cpus : "?", p->exclusive ? ", a core of its own" : "");
 		explain_place(p);
+		explain_interrupts(placement, p);
 		c = vbmq_explanation_find(x, index, (uint32_t)i);
 		if (c)
 			explain_better(placement, c);

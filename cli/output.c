@@ -98,6 +98,10 @@ static char *step_detail(const struct vbmq_step *s)
 		r = asprintf(&text, "irqbalance: no interrupts on %s",
 			     !cpus || *cpus ? (cpus ?: "?") : "what it bans by itself");
 		break;
+	case VBMQ_STEP_MOVE_IRQ:
+		cpus = vbmq_cpulist_format(s->cpus);
+		r = asprintf(&text, "%s %s CPU %s", s->target, s->exclusive ? "to" : "back to", cpus ? cpus : "?");
+		break;
 	case VBMQ_STEP_MAP_QUEUES:
 		r = asprintf(&text, "%s, %zu queues", s->target, s->n_map);
 		break;
@@ -125,11 +129,15 @@ int cli_print_steps(const struct cli *cli, const struct vbmq_plan *plan, const s
 		snprintf(number, sizeof(number), "%zu", i + 1);
 		snprintf(id, sizeof(id), "%u", steps[i].id);
 		if (cli_row(cli, t, result && result->outcome == VBMQ_OUTCOME_FAILED ? "red" : NULL,
-			    (const char *const[]){
-				    number, of_host ? "(host)" : plan->placement->domains[steps[i].domain].name,
-				    vbmq_step_word(&steps[i]), of_host || steps[i].op == VBMQ_STEP_MAP_QUEUES ? "" : id,
-				    detail, result ? vbmq_outcome_words[result->outcome] : NULL,
-				    result ? result->text : NULL }))
+			    (const char *const[]){ number,
+						   of_host ? "(host)" : plan->placement->domains[steps[i].domain].name,
+						   vbmq_step_word(&steps[i]),
+						   (of_host && steps[i].op != VBMQ_STEP_MOVE_IRQ) ||
+								   steps[i].op == VBMQ_STEP_MAP_QUEUES
+							   ? ""
+							   : id,
+						   detail, result ? vbmq_outcome_words[result->outcome] : NULL,
+						   result ? result->text : NULL }))
 			return CLI_FAILED;
 	}
 	return cli_table_print(t);

@@ -85,7 +85,9 @@ static int print_steps(const struct cli *cli, const json_t *steps)
 		char number[24], what[VBMQ_TARGET_MAX + 1] = "";
 
 		snprintf(number, sizeof(number), "%zu", i + 1);
-		if (id)
+		if (json_object_get(s, "irq"))
+			snprintf(what, sizeof(what), "%s", text(s, "name"));
+		else if (id)
 			snprintf(what, sizeof(what), "%lld", (long long)json_integer_value(id));
 		else
 			snprintf(what, sizeof(what), "%s",
@@ -115,7 +117,10 @@ static int print_bad_checks(const struct cli *cli, const json_t *checks)
 
 		if (strcmp(text(c, "check"), "ok") == 0)
 			continue;
-		if (json_object_get(c, "host"))
+		if (json_object_get(c, "irq"))
+			snprintf(what, sizeof(what), "irq %lld",
+				 (long long)json_integer_value(json_object_get(c, "irq")));
+		else if (json_object_get(c, "host"))
 			snprintf(what, sizeof(what), "%s", text(c, "host"));
 		else if (json_object_get(c, "disk"))
 			snprintf(what, sizeof(what), "%s", text(c, "disk"));

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "daemon/log.h"
+#include "host/irqs.h"
 #include "util/err.h"
 
 struct vbmq_snapshot *vbmqd_snapshot_free(struct vbmq_snapshot *s)
@@ -54,6 +55,8 @@ int vbmqd_snapshot(struct vbmqd_manager *m, bool hold, bool policy, struct vbmq_
 		if (r < 0)
 			return r;
 	}
+	if (vbmq_irqs_read(NULL, s, m->undo) < 0) /* no more than files of the kernel, and few of them */
+		return vbmq_err_oom(err);
 	r = vbmq_snapshot_finish(s, err);
 	if (r < 0)
 		return r;

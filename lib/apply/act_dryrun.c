@@ -150,6 +150,7 @@ static int execute(void *ctx, const struct vbmq_domain *domain, const struct vbm
 		return map_queues(d, step, err);
 	case VBMQ_STEP_LIMIT_SLICE:
 	case VBMQ_STEP_BAN_IRQS:
+	case VBMQ_STEP_MOVE_IRQ:
 		break; /* vbmq_dryrun_parts() */
 	}
 	return vbmq_err_set(err, -ENOTSUP, "unknown step");
@@ -203,8 +204,18 @@ static const struct vbmq_actuator_ops ops = { check_domain, execute, observe };
 static int execute_part(void *ctx, const struct vbmq_step *step, struct vbmq_err *err)
 {
 	struct vbmq_dryrun *dry = ctx;
-	struct vbmq_part *part = &dry->state->host->parts[step->id];
+	struct vbmq_irq *irq = vbmq_snapshot_irq(dry->state, step->id, step->target);
+	struct vbmq_part *part;
 
+	if (step->op == VBMQ_STEP_MOVE_IRQ) {
+		if (!irq)
+			return vbmq_err_set(err, -ENOENT, "interrupt %u is not there", step->id);
+		if (irq->state == VBMQ_IRQ_MANAGED)
+			return vbmq_err_set(err, -ENOTSUP, "the kernel manages interrupt %u", step->id);
+		irq->affinity = irq->effective = *step->cpus;
+		return 0;
+	}
+	part = &dry->state->host->parts[step->id];
 	if (part->state != VBMQ_PART_OK)
 		return vbmq_err_set(err, -ENOTSUP, "%s is not there, or not to be set", vbmq_part_words[step->id]);
 	part->cpus = *step->cpus;
@@ -214,8 +225,11 @@ static int execute_part(void *ctx, const struct vbmq_step *step, struct vbmq_err
 static int observe_part(void *ctx, const struct vbmq_step *step, struct vbmq_cpuset *ret, struct vbmq_err *err)
 {
 	struct vbmq_dryrun *dry = ctx;
+	const struct vbmq_irq *irq = vbmq_snapshot_irq(dry->state, step->id, step->target);
 
-	*ret = dry->state->host->parts[step->id].cpus;
+	if (step->op == VBMQ_STEP_MOVE_IRQ && !irq)
+		return vbmq_err_set(err, -ENOENT, "interrupt %u is not there", step->id);
+	*ret = step->op == VBMQ_STEP_MOVE_IRQ ? irq->affinity : dry->state->host->parts[step->id].cpus;
 	return 0;
 }
 
@@ -264,6 +278,13 @@ static int copy_snapshot(const struct vbmq_snapshot *from, struct vbmq_snapshot 
 		r = vbmq_policy_copy(from->policy, to->policy);
 		if (r < 0)
 			return r;
+	}
+	if (from->n_irqs) {
+		to->irqs = calloc(from->n_irqs, sizeof(*to->irqs));
+		if (!to->irqs)
+			return -ENOMEM;
+		memcpy(to->irqs, from->irqs, from->n_irqs * sizeof(*to->irqs));
+		to->n_irqs = from->n_irqs;
 	}
 	for (size_t i = 0; i < from->n_domains; i++) {
 		struct vbmq_domain *d;

@@ -28,7 +28,7 @@ struct vbmq_observed {
 /* The hands for the host's own parts (steps of host, vbmq_step_is_of_host()). The same rules; -ENOTSUP: cannot be set here. */
 struct vbmq_part_actuator_ops {
 	int (*execute)(void *ctx, const struct vbmq_step *step, struct vbmq_err *err);
-	/* LIMIT_SLICE: what the unit is limited to now. BAN_IRQS: *ret is step->cpus, as irqbalance tells at its next scan only. */
+	/* LIMIT_SLICE: what the unit is limited to now. MOVE_IRQ: where it may come now. BAN_IRQS: *ret is step->cpus, as irqbalance tells at its next scan only. */
 	int (*observe)(void *ctx, const struct vbmq_step *step, struct vbmq_cpuset *ret, struct vbmq_err *err);
 };
 

@@ -182,6 +182,7 @@ static int step_back(struct vbmq_engine *e, size_t j, size_t failed, struct vbmq
 		break;
 	case VBMQ_STEP_LIMIT_SLICE:
 	case VBMQ_STEP_BAN_IRQS:
+	case VBMQ_STEP_MOVE_IRQ:
 		return 0; /* of no domain, never asked */
 	case VBMQ_STEP_DEL_IOTHREAD:
 		vbmq_strbuf_add(note, "stays deleted: it served nothing");
@@ -250,6 +251,7 @@ static bool left_traces(const struct vbmq_engine *e, size_t i)
 	case VBMQ_STEP_DEL_IOTHREAD:
 	case VBMQ_STEP_LIMIT_SLICE:
 	case VBMQ_STEP_BAN_IRQS:
+	case VBMQ_STEP_MOVE_IRQ:
 		return false;
 	}
 	return false;

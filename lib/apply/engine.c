@@ -226,7 +226,7 @@ static void keep_off_held(const struct vbmq_engine *e, struct vbmq_step *s, stru
 {
 	struct vbmq_cpuset held, less;
 
-	if (!e->differs || s->interim)
+	if (!e->differs || s->interim || s->op == VBMQ_STEP_MOVE_IRQ)
 		return;
 	held = vbmq_track_held(e->actual, NULL);
 	if (s->op == VBMQ_STEP_BAN_IRQS) {
@@ -304,8 +304,10 @@ static int check_plan(const struct vbmq_snapshot *s, const struct vbmq_plan *pla
 	for (size_t i = 0; fits && i < s->n_domains; i++)
 		fits = strcmp(plan->placement->domains[i].uuid, s->domains[i]->uuid) == 0;
 	for (size_t i = 0; fits && i < plan->n_steps; i++)
-		fits = vbmq_step_is_of_host(&plan->steps[i]) ? plan->steps[i].id < VBMQ_PARTS
-							     : plan->steps[i].domain < s->n_domains;
+		fits = plan->steps[i].op == VBMQ_STEP_MOVE_IRQ
+			       ? vbmq_snapshot_irq(s, plan->steps[i].id, plan->steps[i].target) != NULL
+		       : vbmq_step_is_of_host(&plan->steps[i]) ? plan->steps[i].id < VBMQ_PARTS
+							       : plan->steps[i].domain < s->n_domains;
 	return fits ? 0 : vbmq_err_set(err, -EINVAL, "the plan was not made for this snapshot; make a new one");
 }
 

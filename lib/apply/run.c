@@ -34,7 +34,7 @@ void vbmq_run_thread_name(const struct vbmq_snapshot *snapshot, const struct vbm
 void vbmq_run_name(const struct vbmq_snapshot *snapshot, const struct vbmq_step *step, struct vbmq_strbuf *b)
 {
 	if (vbmq_step_is_of_host(step)) {
-		vbmq_strbuf_add(b, vbmq_part_words[step->id]);
+		vbmq_strbuf_add(b, step->op == VBMQ_STEP_MOVE_IRQ ? step->target : vbmq_part_words[step->id]);
 		return;
 	}
 	vbmq_strbuf_printf(b, "%s/", snapshot->domains[step->domain]->name);
@@ -70,6 +70,7 @@ static void compare(const struct vbmq_step *step, const struct vbmq_observed *is
 	switch (step->op) {
 	case VBMQ_STEP_LIMIT_SLICE:
 	case VBMQ_STEP_BAN_IRQS:
+	case VBMQ_STEP_MOVE_IRQ:
 		return; /* vbmq_run_part_step() */
 	case VBMQ_STEP_PIN:
 		if (same_cpus(step->cpus, &is->cpus, within))
@@ -188,16 +189,18 @@ int vbmq_run_part_step(struct vbmq_track *track, const struct vbmq_part_actuator
 	struct vbmq_cpuset is = VBMQ_CPUSET_EMPTY;
 	struct vbmq_err why = VBMQ_ERR_INIT;
 	struct vbmq_strbuf b = VBMQ_STRBUF_INIT;
-	int r = a->ops->execute(a->ctx, step, &why);
+	struct vbmq_track_part *part = vbmq_track_part(track, step);
+	int r = part ? a->ops->execute(a->ctx, step, &why) : -ENOENT;
 
-	track->parts[step->id].known = false;
+	if (part)
+		part->known = false;
 	if (r < 0)
 		return say(track, step, r, why.text, err);
 	r = a->ops->observe(a->ctx, step, &is, &why);
 	if (r < 0)
 		return say(track, step, r, why.text, err);
-	track->parts[step->id].known = true;
-	track->parts[step->id].cpus = is;
+	part->known = true;
+	part->cpus = is;
 	if (vbmq_cpuset_equal(&is, step->cpus))
 		return 0;
 	vbmq_strbuf_add(&b, "asked for CPUs ");

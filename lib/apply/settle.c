@@ -61,6 +61,25 @@ static void drop_added(struct vbmq_undo *u, const struct vbmq_domain *d, uint32_
 	}
 }
 
+/* One that is as found, or not there any more, is not held. */
+static void settle_irq(struct vbmq_undo *u, struct vbmq_track *track, const struct vbmq_step *s,
+		       const struct vbmq_step_result *result)
+{
+	const struct vbmq_irq *irq = vbmq_snapshot_irq(track->snapshot, s->id, s->target);
+	const struct vbmq_undo_entry *found = irq ? vbmq_undo_irq(u, irq) : NULL;
+	const struct vbmq_track_part *is = vbmq_track_part(track, s);
+	struct vbmq_undo_entry *e = found ? &u->entries[found - u->entries] : NULL;
+
+	if (!e || (!is->known && result->error != -ENOENT))
+		return;
+	if (!is->known || (!s->exclusive && vbmq_cpuset_equal(&is->cpus, &e->found))) {
+		vbmq_undo_drop(u, e);
+		return;
+	}
+	e->applied = is->cpus;
+	e->settled = true;
+}
+
 /* A part that is as found is not held any more: what the operator sets from now on is his. */
 static void settle_part(struct vbmq_undo *u, const struct vbmq_track *track, const struct vbmq_step *s)
 {
@@ -78,7 +97,7 @@ static void settle_part(struct vbmq_undo *u, const struct vbmq_track *track, con
 	e->settled = true;
 }
 
-void vbmq_settle(struct vbmq_undo *u, const struct vbmq_track *track, const struct vbmq_step *steps,
+void vbmq_settle(struct vbmq_undo *u, struct vbmq_track *track, const struct vbmq_step *steps,
 		 const struct vbmq_step_result *results, size_t n_steps)
 {
 	for (size_t i = 0; i < n_steps; i++) {
@@ -86,6 +105,8 @@ void vbmq_settle(struct vbmq_undo *u, const struct vbmq_track *track, const stru
 			settle_pin(u, track, &steps[i]);
 		else if (steps[i].op == VBMQ_STEP_MAP_QUEUES)
 			settle_map(u, track, steps[i].domain, steps[i].target);
+		else if (steps[i].op == VBMQ_STEP_MOVE_IRQ)
+			settle_irq(u, track, &steps[i], &results[i]);
 		else if (vbmq_step_is_of_host(&steps[i]))
 			settle_part(u, track, &steps[i]);
 	}
@@ -193,12 +214,15 @@ static void settle_entry(struct vbmq_undo *u, const struct vbmq_track *track, ui
 }
 
 /* Of a restore of all: units that needed no step are as found. */
-static void settle_parts(struct vbmq_undo *u, const struct vbmq_track *track, const struct vbmq_step *steps, size_t n)
+static void settle_parts(struct vbmq_undo *u, struct vbmq_track *track, const struct vbmq_step *steps,
+			 const struct vbmq_step_result *results, size_t n)
 {
 	const struct vbmq_host *h = track->snapshot->host;
 
 	for (size_t i = 0; i < n; i++)
-		if (vbmq_step_is_of_host(&steps[i]))
+		if (steps[i].op == VBMQ_STEP_MOVE_IRQ)
+			settle_irq(u, track, &steps[i], &results[i]);
+		else if (vbmq_step_is_of_host(&steps[i]))
 			settle_part(u, track, &steps[i]);
 	for (unsigned p = 0; p < VBMQ_SLICES; p++) {
 		const struct vbmq_undo_entry *e = vbmq_undo_part(u, h, p);
@@ -209,11 +233,11 @@ static void settle_parts(struct vbmq_undo *u, const struct vbmq_track *track, co
 	}
 }
 
-void vbmq_settle_restored(struct vbmq_undo *u, const struct vbmq_track *track, const char *uuid,
+void vbmq_settle_restored(struct vbmq_undo *u, struct vbmq_track *track, const char *uuid,
 			  const struct vbmq_step *steps, const struct vbmq_step_result *results, size_t n_steps)
 {
 	if (!uuid)
-		settle_parts(u, track, steps, n_steps);
+		settle_parts(u, track, steps, results, n_steps);
 	/* from the end: an emulator's own entry comes before, and may go only after, those of its odd tasks */
 	for (size_t i = u->n_entries; i-- > 0;) {
 		struct vbmq_undo_entry *e = &u->entries[i];
@@ -246,6 +270,7 @@ void vbmq_settle_restored(struct vbmq_undo *u, const struct vbmq_track *track, c
 			back = map_is_back(track, d, e);
 			break;
 		case VBMQ_UNDO_PART: /* settle_parts() */
+		case VBMQ_UNDO_IRQ:
 			break;
 		}
 		if (back && e->kind == VBMQ_UNDO_ADDED)

@@ -19,6 +19,7 @@ struct vbmq_track *vbmq_track_free(struct vbmq_track *t)
 	free(t->disks);
 	free(t->threads);
 	free(t->first_thread);
+	free(t->irqs);
 	free(t);
 	return NULL;
 }
@@ -113,7 +114,8 @@ int vbmq_track_new(const struct vbmq_snapshot *snapshot, const struct vbmq_place
 	t->threads = calloc(t->max_threads + 1, sizeof(*t->threads));
 	t->disks = calloc(n_disks + 1, sizeof(*t->disks));
 	t->first_thread = calloc(snapshot->n_domains + 1, sizeof(*t->first_thread));
-	if (!t->threads || !t->disks || !t->first_thread || copy_disks(t) < 0)
+	t->irqs = calloc(snapshot->n_irqs + 1, sizeof(*t->irqs));
+	if (!t->threads || !t->disks || !t->first_thread || !t->irqs || copy_disks(t) < 0)
 		return -ENOMEM;
 	copy_threads(t);
 	find_exclusive(t, placement, undo);
@@ -142,6 +144,16 @@ struct vbmq_track_disk *vbmq_track_disk(const struct vbmq_track *t, uint32_t dom
 		if (t->disks[i].domain == domain && strcmp(t->disks[i].target, target) == 0)
 			return &t->disks[i];
 	return NULL;
+}
+
+struct vbmq_track_part *vbmq_track_part(struct vbmq_track *t, const struct vbmq_step *step)
+{
+	const struct vbmq_irq *irq;
+
+	if (step->op != VBMQ_STEP_MOVE_IRQ)
+		return step->id < VBMQ_PARTS ? &t->parts[step->id] : NULL;
+	irq = vbmq_snapshot_irq(t->snapshot, step->id, step->target);
+	return irq ? &t->irqs[irq - t->snapshot->irqs] : NULL;
 }
 
 bool vbmq_track_serves(const struct vbmq_track *t, uint32_t domain, uint32_t iothread)
@@ -231,6 +243,7 @@ void vbmq_track_learn(struct vbmq_track *t, const struct vbmq_step *step, const 
 	switch (step->op) {
 	case VBMQ_STEP_LIMIT_SLICE:
 	case VBMQ_STEP_BAN_IRQS:
+	case VBMQ_STEP_MOVE_IRQ:
 		return; /* run.c: of no thread */
 	case VBMQ_STEP_PIN:
 		if (th)

@@ -36,6 +36,11 @@ struct vbmq_track_disk {
 	bool known; /* map was read (else: it may be any that a step asked for) */
 };
 
+struct vbmq_track_part {
+	bool known; /* read back after a step */
+	struct vbmq_cpuset cpus;
+};
+
 struct vbmq_track {
 	const struct vbmq_snapshot *snapshot;
 	const struct vbmq_placement *placement; /* or NULL */
@@ -44,10 +49,8 @@ struct vbmq_track {
 	size_t *first_thread; /* by domain: index of its first thread */
 	struct vbmq_track_disk *disks;
 	size_t n_disks;
-	struct {
-		bool known; /* read back after a step */
-		struct vbmq_cpuset cpus;
-	} parts[VBMQ_PARTS];
+	struct vbmq_track_part parts[VBMQ_PARTS];
+	struct vbmq_track_part *irqs; /* as the snapshot has them */
 };
 
 /* placement may be NULL (restore): then only undo knows who has a place of its own. Borrows all of them. */
@@ -59,6 +62,9 @@ struct vbmq_track *vbmq_track_free(struct vbmq_track *t);
 struct vbmq_track_thread *vbmq_track_thread(const struct vbmq_track *t, uint32_t domain, enum vbmq_thread_kind kind,
 					    uint32_t id); /* or NULL; also gone ones */
 struct vbmq_track_disk *vbmq_track_disk(const struct vbmq_track *t, uint32_t domain, const char *target); /* or NULL */
+
+/* Of a step of the host: its part or interrupt, or NULL. */
+struct vbmq_track_part *vbmq_track_part(struct vbmq_track *t, const struct vbmq_step *step);
 
 /* The step as if it had worked. */
 void vbmq_track_assume(struct vbmq_track *t, const struct vbmq_step *step);

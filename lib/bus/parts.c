@@ -16,6 +16,7 @@
 
 #include "bus/open.h"
 #include "host/irqbalance.h"
+#include "host/irqs.h"
 #include "host/parts.h"
 #include "util/cleanup.h"
 #include "util/err.h"
@@ -85,6 +86,8 @@ static int execute(void *ctx, const struct vbmq_step *step, struct vbmq_err *err
 
 	if (step->op == VBMQ_STEP_LIMIT_SLICE)
 		return limit_unit(p, step, err);
+	if (step->op == VBMQ_STEP_MOVE_IRQ)
+		return vbmq_irqs_set(p->sysroot, step->id, step->target, step->cpus, step->exclusive, err);
 	return vbmq_irqbalance_ban(p->sysroot, step->cpus, err);
 }
 
@@ -94,6 +97,8 @@ static int observe(void *ctx, const struct vbmq_step *step, struct vbmq_cpuset *
 
 	if (step->op == VBMQ_STEP_LIMIT_SLICE)
 		return vbmq_parts_read_unit(p->sysroot, step->id, ret, err);
+	if (step->op == VBMQ_STEP_MOVE_IRQ)
+		return vbmq_irqs_get(p->sysroot, step->id, step->target, ret, err);
 	*ret = *step->cpus;
 	return 0;
 }

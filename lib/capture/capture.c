@@ -23,6 +23,7 @@
 #include "capture/orphan.h"
 #include "host/blockdev.h"
 #include "host/guestmem.h"
+#include "host/irqs.h"
 #include "host/parts.h"
 #include "host/process.h"
 #include "host/topology.h"
@@ -167,7 +168,10 @@ static int take_devices(struct vbmq_domain *d, struct vbmq_err *err)
 
 		if (!disk->source)
 			continue;
-		r = vbmq_blockdev_node(NULL, disk->source, &disk->node, NULL);
+		free(disk->devices);
+		disk->devices = NULL;
+		disk->n_devices = 0;
+		r = vbmq_blockdev_find(NULL, disk->source, &disk->node, &disk->devices, &disk->n_devices, NULL);
 		if (r == -ENOMEM)
 			return vbmq_err_oom(err);
 		if (r < 0) /* unlinked while in use, or in a place we may not look at */
@@ -281,8 +285,11 @@ int vbmq_capture_again(struct vbmq_virt *v, const struct vbmq_domain *known, str
 	}
 	if (r < 0 || !same_threads(d, known))
 		return vbmq_capture_domain(v, known->uuid, ret, ret_metadata_err, err);
-	for (size_t i = 0; i < d->n_disks; i++)
+	for (size_t i = 0; i < d->n_disks; i++) {
 		d->disks[i].node = known->disks[i].node;
+		if (vbmq_disk_set_devices(&d->disks[i], known->disks[i].devices, known->disks[i].n_devices) < 0)
+			return vbmq_err_oom(err);
+	}
 	r = take_memory(v, d, err);
 	if (r < 0)
 		return r;
@@ -362,6 +369,8 @@ int vbmq_capture_all(struct vbmq_virt *v, const struct vbmq_undo *undo, const st
 	r = add_domains(v, s, &skipped, err);
 	if (r < 0)
 		return r;
+	if (vbmq_irqs_read(NULL, s, undo) < 0)
+		return vbmq_err_oom(err);
 	if (undo)
 		vbmq_undo_overlay(undo, s);
 	r = vbmq_snapshot_finish(s, err);

@@ -43,7 +43,7 @@ static json_t *threads_new(struct vbmq_json_writer *w, const struct vbmq_domain 
 
 static json_t *disk_new(struct vbmq_json_writer *w, const struct vbmq_disk *disk)
 {
-	json_t *o = vbmq_json_new_object(w), *queues = vbmq_json_new_array(w);
+	json_t *o = vbmq_json_new_object(w), *queues = vbmq_json_new_array(w), *devices = NULL;
 
 	vbmq_json_put_text(w, o, "target", disk->target);
 	if (disk->alias)
@@ -52,6 +52,13 @@ static json_t *disk_new(struct vbmq_json_writer *w, const struct vbmq_disk *disk
 		vbmq_json_put_text(w, o, "source", disk->source);
 	if (disk->node != VBMQ_NODE_UNKNOWN)
 		vbmq_json_put_int(w, o, "node", disk->node);
+	for (size_t i = 0; i < disk->n_devices; i++) {
+		if (i == 0)
+			devices = vbmq_json_new_array(w);
+		vbmq_json_append(w, devices, json_string(disk->devices[i]));
+	}
+	if (devices)
+		vbmq_json_put(w, o, "devices", devices);
 	vbmq_json_put_bool(w, o, "mapped", disk->mapped);
 	vbmq_json_put_bool(w, o, "started", disk->started);
 	vbmq_json_put_true(w, o, "no_ioeventfd", disk->no_ioeventfd);
@@ -158,6 +165,22 @@ static void read_queues(struct vbmq_json *disk, struct vbmq_disk *ret)
 	}
 }
 
+static void read_devices(struct vbmq_json *disk, struct vbmq_disk *ret)
+{
+	struct vbmq_json list = vbmq_json_opt(disk, "devices");
+	size_t n = vbmq_json_array(&list, 0, VBMQ_DEVICES_MAX);
+
+	for (size_t i = 0; i < n && disk->reader->code == 0; i++) {
+		struct vbmq_json v = vbmq_json_item(&list, i);
+		const char *name = vbmq_json_text(&v, 1, VBMQ_DEVICE_MAX);
+		char(*slot)[VBMQ_DEVICE_MAX + 1] =
+			name ? vbmq_json_add(v.reader, ret->devices, ret->n_devices, VBMQ_DEVICES_MAX) : NULL;
+
+		if (slot)
+			memcpy(*slot, name, strlen(name) + 1);
+	}
+}
+
 static void read_disk(struct vbmq_json *v, struct vbmq_disk *disk)
 {
 	vbmq_json_need_target(v, "target", disk->target);
@@ -169,6 +192,7 @@ static void read_disk(struct vbmq_json *v, struct vbmq_disk *disk)
 	disk->no_ioeventfd = vbmq_json_opt_bool(v, "no_ioeventfd", false);
 	disk->no_poll = vbmq_json_opt_bool(v, "no_poll", false);
 	disk->aio_threads = vbmq_json_opt_bool(v, "aio_threads", false);
+	read_devices(v, disk);
 	read_queues(v, disk);
 	vbmq_json_end(v);
 }

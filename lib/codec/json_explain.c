@@ -224,6 +224,31 @@ static json_t *queues_new(struct vbmq_json_writer *w, const struct vbmq_place_do
 	return list;
 }
 
+/* Interrupts of disks that complete what the thread submits. */
+static json_t *interrupts_new(struct vbmq_json_writer *w, const struct vbmq_placement *p,
+			      const struct vbmq_place_thread *t)
+{
+	json_t *list = NULL;
+
+	for (size_t i = 0; i < p->n_irqs && w->code == 0; i++) {
+		const struct vbmq_place_irq *irq = &p->irqs[i];
+		json_t *o;
+
+		if (irq->put_back || !vbmq_cpuset_intersects(&irq->cpus, t->cpus))
+			continue;
+		if (!list)
+			list = vbmq_json_new_array(w);
+		o = vbmq_json_new_object(w);
+		vbmq_json_put_int(w, o, "irq", irq->irq);
+		vbmq_json_put_text(w, o, "name", irq->name);
+		vbmq_json_put_text(w, o, "state", vbmq_irq_state_words[irq->state]);
+		vbmq_json_put_cpus(w, o, "on", &irq->on);
+		vbmq_json_put_true(w, o, "planned", irq->planned);
+		vbmq_json_append(w, list, o);
+	}
+	return list;
+}
+
 /* --- the document ----------------------------------------------------------------------------------------------------- */
 
 static json_t *threads_new(struct vbmq_json_writer *w, const struct vbmq_placement *p, const struct vbmq_explanation *x,
@@ -237,7 +262,7 @@ static json_t *threads_new(struct vbmq_json_writer *w, const struct vbmq_placeme
 		const struct vbmq_explained *c = vbmq_explanation_find(x, domain, (uint32_t)i);
 		const struct vbmq_place_thread *t = &d->threads[i];
 		_cleanup_free_ char *text = reason(p, t);
-		json_t *o = vbmq_json_new_object(w);
+		json_t *o = vbmq_json_new_object(w), *interrupts;
 
 		vbmq_json_put_text(w, o, "kind", vbmq_thread_kind_words[t->kind]);
 		if (t->kind != VBMQ_THREAD_EMULATOR)
@@ -249,6 +274,9 @@ static json_t *threads_new(struct vbmq_json_writer *w, const struct vbmq_placeme
 			vbmq_json_put(w, o, "cost", cost_new(w, &t->why->cost));
 		if (t->why && t->why->has_next)
 			vbmq_json_put(w, o, "next", next_new(w, t->why));
+		interrupts = t->kind == VBMQ_THREAD_IOTHREAD && t->exclusive ? interrupts_new(w, p, t) : NULL;
+		if (interrupts)
+			vbmq_json_put(w, o, "interrupts", interrupts);
 		if (c) {
 			vbmq_json_put(w, o, "better", better_new(w, p, c));
 			vbmq_json_put(w, o, "remedies", remedies_new(w, p, c));

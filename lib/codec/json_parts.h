@@ -29,6 +29,14 @@ void vbmq_json_domain(struct vbmq_json *v, struct vbmq_domain *ret);
 /* json_snapshot.c: the tree of a snapshot, without its policy if so wished. */
 json_t *vbmq_json_snapshot_new(struct vbmq_json_writer *w, const struct vbmq_snapshot *s, bool with_policy);
 
+/* json_irqs.c. ..._steady() takes out what changes while nothing happens to the host; NULL may be passed. */
+json_t *vbmq_json_irqs_new(struct vbmq_json_writer *w, const struct vbmq_snapshot *s);
+json_t *vbmq_json_irqs_steady(json_t *snapshot);
+void vbmq_json_irqs(struct vbmq_json *list, struct vbmq_snapshot *ret);
+json_t *vbmq_json_place_irqs_new(struct vbmq_json_writer *w, const struct vbmq_placement *p);
+void vbmq_json_place_irqs(struct vbmq_json *list, struct vbmq_placement *ret);
+void vbmq_json_need_irq_name(struct vbmq_json *o, char ret[VBMQ_TARGET_MAX + 1]);
+
 /* json_step.c: {"op","domain",...}. domains is an object that maps names to indexes. */
 json_t *vbmq_json_step_new(struct vbmq_json_writer *w, const struct vbmq_step *s, const char *domain);
 void vbmq_json_step(struct vbmq_json *v, const json_t *domains, struct vbmq_step *ret);

@@ -27,6 +27,8 @@ static json_t *host_new(struct vbmq_json_writer *w, const struct vbmq_placement 
 	}
 	if (parts)
 		vbmq_json_put(w, o, "parts", parts);
+	if (p->n_irqs)
+		vbmq_json_put(w, o, "irqs", vbmq_json_place_irqs_new(w, p));
 	return o;
 }
 

@@ -188,7 +188,7 @@ static void read_parts(struct vbmq_json *host, struct vbmq_placement *p)
 static void read_plan(struct vbmq_json *root, json_t *names, struct vbmq_plan *plan)
 {
 	struct vbmq_placement *p = plan->placement;
-	struct vbmq_json host;
+	struct vbmq_json host, irqs;
 	struct vbmq_cpuset cpus; /* follows from the others: looked at, not kept */
 
 	vbmq_json_need_schema(root, VBMQ_PLAN_SCHEMA);
@@ -199,6 +199,8 @@ static void read_plan(struct vbmq_json *root, json_t *names, struct vbmq_plan *p
 	vbmq_json_need_cpus(&host, "dedicated", true, &p->dedicated);
 	vbmq_json_opt_cpus(&host, "pinned", false, &p->pinned);
 	read_parts(&host, p);
+	irqs = vbmq_json_opt(&host, "irqs");
+	vbmq_json_place_irqs(&irqs, p);
 	vbmq_json_end(&host);
 	read_domains(root, p, names);
 	read_steps(root, names, plan);

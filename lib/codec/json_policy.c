@@ -146,6 +146,8 @@ json_t *vbmq_json_policy_new(struct vbmq_json_writer *w, const struct vbmq_polic
 		vbmq_json_put_bool(w, o, "keep_off_nova", false);
 	if (!p->ban_irqs)
 		vbmq_json_put_bool(w, o, "ban_irqs", false);
+	if (!p->move_irqs)
+		vbmq_json_put_bool(w, o, "move_irqs", false);
 	if (says_something(&p->override))
 		vbmq_json_put(w, o, "override", vbmq_json_wish_new(w, &p->override));
 	return o;
@@ -177,6 +179,7 @@ void vbmq_json_policy(struct vbmq_json *v, struct vbmq_policy *ret)
 	ret->limit_slices = vbmq_json_opt_bool(v, "limit_slices", ret->limit_slices);
 	ret->keep_off_nova = vbmq_json_opt_bool(v, "keep_off_nova", ret->keep_off_nova);
 	ret->ban_irqs = vbmq_json_opt_bool(v, "ban_irqs", ret->ban_irqs);
+	ret->move_irqs = vbmq_json_opt_bool(v, "move_irqs", ret->move_irqs);
 	m = vbmq_json_opt(v, "override");
 	if (m.value) {
 		vbmq_json_wish(&m, &ret->override);

@@ -59,9 +59,13 @@ static json_t *checks_new(struct vbmq_json_writer *w, const struct vbmq_report *
 		json_t *o = vbmq_json_new_object(w);
 
 		vbmq_json_put_text(w, o, "check", vbmq_check_words[c->kind]);
-		if (!c->is_part)
+		if (!c->is_part && !c->is_irq)
 			vbmq_json_put_text(w, o, "domain", domain_name(names, c->domain));
-		if (c->is_part) {
+		if (c->is_irq) {
+			vbmq_json_put_int(w, o, "irq", c->id);
+			vbmq_json_put_cpus(w, o, "want", &c->want);
+			vbmq_json_put_cpus(w, o, "is", &c->is);
+		} else if (c->is_part) {
 			vbmq_json_put_text(w, o, "host", vbmq_part_words[c->id]);
 			vbmq_json_put_cpus(w, o, "want", &c->want);
 			vbmq_json_put_cpus(w, o, "is", &c->is);

@@ -23,6 +23,8 @@ json_t *vbmq_json_snapshot_new(struct vbmq_json_writer *w, const struct vbmq_sna
 			vbmq_err_prefix(w->err, "domain '%s': ", s->domains[i]->name);
 	}
 	vbmq_json_put(w, o, "domains", domains);
+	if (s->n_irqs)
+		vbmq_json_put(w, o, "irqs", vbmq_json_irqs_new(w, s));
 	if (with_policy && s->policy)
 		vbmq_json_put(w, o, "policy", vbmq_json_policy_new(w, s->policy));
 	return o;
@@ -77,6 +79,8 @@ static void read_snapshot(struct vbmq_json *root, struct vbmq_snapshot *s)
 	else
 		vbmq_json_oom(root->reader);
 	read_domains(root, s);
+	m = vbmq_json_opt(root, "irqs");
+	vbmq_json_irqs(&m, s);
 	m = vbmq_json_opt(root, "policy");
 	if (m.value) {
 		s->policy = malloc(sizeof(*s->policy));

@@ -47,6 +47,12 @@ json_t *vbmq_json_step_new(struct vbmq_json_writer *w, const struct vbmq_step *s
 	case VBMQ_STEP_BAN_IRQS:
 		vbmq_json_put_cpus(w, o, "cpus", s->cpus);
 		break;
+	case VBMQ_STEP_MOVE_IRQ:
+		vbmq_json_put_int(w, o, "irq", s->id);
+		vbmq_json_put_text(w, o, "name", s->target);
+		vbmq_json_put_cpus(w, o, "cpus", s->cpus);
+		vbmq_json_put_true(w, o, "back", !s->exclusive);
+		break;
 	}
 	return o;
 }
@@ -57,7 +63,7 @@ static void read_op(struct vbmq_json *v, struct vbmq_step *ret)
 	struct vbmq_json op = vbmq_json_need(v, "op");
 	const char *word = vbmq_json_text(&op, 0, SIZE_MAX);
 
-	for (int o = VBMQ_STEP_ADD_IOTHREAD; word && o <= VBMQ_STEP_BAN_IRQS; o++) {
+	for (int o = VBMQ_STEP_ADD_IOTHREAD; word && o <= VBMQ_STEP_MOVE_IRQ; o++) {
 		for (int kind = VBMQ_THREAD_VCPU; kind <= VBMQ_THREAD_EMULATOR; kind++) {
 			struct vbmq_step s = { .op = (enum vbmq_step_op)o, .kind = (enum vbmq_thread_kind)kind };
 
@@ -100,6 +106,10 @@ static void read_of_host(struct vbmq_json *v, struct vbmq_step *ret)
 		if (id == VBMQ_PART_IRQBALANCE)
 			vbmq_json_fail(&m, -EINVAL, "is no unit");
 		ret->interim = vbmq_json_opt_bool(v, "interim", false);
+	} else if (ret->op == VBMQ_STEP_MOVE_IRQ) {
+		id = (int)vbmq_json_need_int(v, "irq", 0, INT32_MAX);
+		vbmq_json_need_irq_name(v, ret->target);
+		ret->exclusive = !vbmq_json_opt_bool(v, "back", false);
 	}
 	ret->domain = VBMQ_STEP_OF_HOST;
 	ret->kind = VBMQ_THREAD_EMULATOR;

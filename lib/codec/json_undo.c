@@ -34,6 +34,13 @@ static json_t *entry_new(struct vbmq_json_writer *w, const struct vbmq_undo_entr
 	vbmq_json_put_text(w, o, "kind", vbmq_undo_kind_words[e->kind]);
 	if (e->kind == VBMQ_UNDO_PART) {
 		vbmq_json_put_text(w, o, "part", vbmq_part_words[e->id]);
+	} else if (e->kind == VBMQ_UNDO_IRQ) {
+		vbmq_json_put_int(w, o, "irq", e->id);
+		vbmq_json_put_text(w, o, "name", e->target);
+		vbmq_json_put_cpus(w, o, "found", &e->found);
+		vbmq_json_put_cpus(w, o, "applied", &e->applied);
+		vbmq_json_put_bool(w, o, "settled", e->settled);
+		return o;
 	} else {
 		vbmq_json_put_text(w, o, "uuid", e->uuid);
 		vbmq_json_put_text(w, o, "name", e->name ? e->name : "");
@@ -118,6 +125,11 @@ static void read_key(struct vbmq_json *v, struct vbmq_undo_entry *key)
 	if (key->kind == VBMQ_UNDO_PART) {
 		key->thread = VBMQ_THREAD_EMULATOR;
 		key->id = (uint32_t)vbmq_json_need_word(v, "part", vbmq_part_words);
+	} else if (key->kind == VBMQ_UNDO_IRQ) {
+		key->thread = VBMQ_THREAD_EMULATOR;
+		key->id = (uint32_t)vbmq_json_need_int(v, "irq", 0, INT32_MAX);
+		vbmq_json_need_irq_name(v, key->target);
+		return;
 	} else {
 		vbmq_json_need_uuid(v, "uuid", key->uuid);
 	}
@@ -134,6 +146,13 @@ static void read_found(struct vbmq_json *v, struct vbmq_undo_entry *e)
 {
 	struct vbmq_json polling;
 
+	if (e->kind == VBMQ_UNDO_IRQ) {
+		vbmq_json_need_cpus(v, "found", true, &e->found);
+		vbmq_json_need_cpus(v, "applied", true, &e->applied);
+		e->settled = vbmq_json_need_bool(v, "settled");
+		vbmq_json_end(v);
+		return;
+	}
 	if (e->kind != VBMQ_UNDO_PART)
 		e->name = vbmq_json_need_dup(v, "name", 0, VBMQ_NAME_MAX);
 	e->start = (uint64_t)vbmq_json_need_int(v, "start", 0, INT64_MAX);

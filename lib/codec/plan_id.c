@@ -3,7 +3,9 @@
  * All of the canonical snapshot counts, also what looks volatile: thread ids and start times tell that a domain is not the
  * instance that was planned for, affinities that somebody moved a thread, "started" that a queue is not served by its
  * thread yet. None of it changes while nothing happens to the host, and a plan made before any of it must not be applied
- * after. What does change by itself (load, counters, the poll time of the moment) is not in the snapshot at all.
+ * after. What does change by itself (load, counters, the poll time of the moment) is not in the snapshot at all, but for one
+ * thing: where the disks' interrupts come, as long as irqbalance moves them about. That does not count; a step that moves one
+ * is right wherever it was.
  */
 
 #include "codec/plan_id.h"
@@ -25,7 +27,8 @@ int vbmq_plan_id(const struct vbmq_snapshot *snapshot, const struct vbmq_policy 
 	uint8_t digest[32];
 	int r;
 
-	r = vbmq_json_print(&w, vbmq_json_snapshot_new(&w, snapshot, false), VBMQ_JSON_CANONICAL, 0, &snapshot_text);
+	r = vbmq_json_print(&w, vbmq_json_irqs_steady(vbmq_json_snapshot_new(&w, snapshot, false)), VBMQ_JSON_CANONICAL,
+			    0, &snapshot_text);
 	if (r < 0)
 		return r;
 	r = vbmq_json_print(&w, vbmq_json_policy_new(&w, policy), VBMQ_JSON_CANONICAL, 0, &policy_text);

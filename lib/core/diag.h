@@ -48,6 +48,7 @@ struct vbmq_diags {
 #define VBMQ_DIAG_BAD_METADATA "bad-metadata" /* error: metadata refused; the domain is treated as not managed */
 #define VBMQ_DIAG_SLICES "slices-not-limited" /* warning: the host's own work cannot be kept off dedicated cores */
 #define VBMQ_DIAG_NOVA "nova-dedicated" /* info: CPUs that Nova has for its pinned guests are taken */
+#define VBMQ_DIAG_INTERRUPTS "interrupts-elsewhere" /* info: a disk's interrupt comes on another core and stays there */
 #define VBMQ_DIAG_IRQBALANCE "irqbalance-foreign" /* warning: its ban list is not ours and leaves dedicated cores out */
 
 /* code must be one of the above; subject and text are copied. 0 or -ENOMEM. */

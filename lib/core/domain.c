@@ -34,6 +34,7 @@ struct vbmq_domain *vbmq_domain_free(struct vbmq_domain *d)
 		free(d->disks[i].alias);
 		free(d->disks[i].source);
 		free(d->disks[i].queues);
+		free(d->disks[i].devices);
 	}
 	free(d->disks);
 	free(d->threads);
@@ -51,6 +52,22 @@ static bool copy_text(const char *from, char **ret)
 	return !from || *ret;
 }
 
+int vbmq_disk_set_devices(struct vbmq_disk *disk, const char (*devices)[VBMQ_DEVICE_MAX + 1], size_t n)
+{
+	char(*copy)[VBMQ_DEVICE_MAX + 1] = NULL;
+
+	if (n) {
+		copy = calloc(n, sizeof(*copy));
+		if (!copy)
+			return -ENOMEM;
+		memcpy(copy, devices, n * sizeof(*copy));
+	}
+	free(disk->devices);
+	disk->devices = copy;
+	disk->n_devices = n;
+	return 0;
+}
+
 static int copy_disk(const struct vbmq_disk *from, struct vbmq_disk *to)
 {
 	struct vbmq_queue *queues = NULL;
@@ -60,7 +77,11 @@ static int copy_disk(const struct vbmq_disk *from, struct vbmq_disk *to)
 	to->queues = NULL;
 	to->n_queues = 0;
 	to->source = NULL;
+	to->devices = NULL;
+	to->n_devices = 0;
 	if (!copy_text(from->alias, &to->alias) || !copy_text(from->source, &to->source))
+		return -ENOMEM;
+	if (vbmq_disk_set_devices(to, from->devices, from->n_devices) < 0)
 		return -ENOMEM;
 	for (size_t i = 0; i < from->n_queues; i++) {
 		struct vbmq_queue *q = vbmq_array_add(queues, n, VBMQ_QUEUES_MAX);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "core/caps.h"
+#include "core/irq.h"
 #include "core/policy.h"
 #include "util/cpuset.h"
 
@@ -73,6 +74,8 @@ struct vbmq_disk {
 	char *alias; /* QEMU device id, e.g. "virtio-disk0"; NULL: not known */
 	char *source; /* file or device as written in the XML; NULL: network or none */
 	int32_t node; /* Linux number of the node its device hangs on; VBMQ_NODE_UNKNOWN */
+	char (*devices)[VBMQ_DEVICE_MAX + 1]; /* controllers (NVMe, virtio) below it: struct vbmq_irq; owned */
+	size_t n_devices;
 	struct vbmq_queue *queues; /* at least one */
 	size_t n_queues;
 	bool mapped; /* the XML says which I/O threads serve it (iothread= or <iothreads>): respected */
@@ -113,6 +116,9 @@ struct vbmq_domain *vbmq_domain_free(struct vbmq_domain *d);
 int vbmq_domain_copy(const struct vbmq_domain *d, struct vbmq_domain **ret);
 const struct vbmq_thread *vbmq_domain_thread(const struct vbmq_domain *d, enum vbmq_thread_kind kind, uint32_t id);
 struct vbmq_disk *vbmq_domain_disk(const struct vbmq_domain *d, const char *target);
+
+/* Replaces its devices by a copy. 0 or -ENOMEM. */
+int vbmq_disk_set_devices(struct vbmq_disk *disk, const char (*devices)[VBMQ_DEVICE_MAX + 1], size_t n);
 
 /*
  * Whether somebody else changed the map that we had set. All queues on the main loop is how QEMU starts a disk, and what is

@@ -27,6 +27,7 @@ struct vbmq_placement *vbmq_placement_free(struct vbmq_placement *p)
 		vbmq_diags_done(&d->diags);
 	}
 	free(p->domains);
+	free(p->irqs);
 	vbmq_diags_done(&p->diags);
 	free(p->whys);
 	free(p);

@@ -76,6 +76,18 @@ struct vbmq_place_part {
 	struct vbmq_cpuset cpus; /* as in struct vbmq_part; empty: unit not limited, irqbalance's ban handed back */
 };
 
+struct vbmq_place_irq {
+	uint32_t irq;
+	char name[VBMQ_TARGET_MAX + 1];
+	char device[VBMQ_DEVICE_MAX + 1];
+	enum vbmq_irq_state state;
+	struct vbmq_cpuset
+		cpus; /* where it should come: the I/O threads with a place of their own that need it; empty: none */
+	struct vbmq_cpuset on; /* where it comes now */
+	bool planned; /* ours to move there; false: only shown */
+	bool put_back; /* with planned: nobody needs it any more, cpus is what was found */
+};
+
 struct vbmq_placement {
 	struct vbmq_cpuset shared; /* usable CPUs on no dedicated core, without those of vCPUs' pins; never empty */
 	struct vbmq_cpuset dedicated; /* all CPUs of dedicated cores, idle siblings included */
@@ -85,6 +97,8 @@ struct vbmq_placement {
 	struct vbmq_place_domain *domains; /* in the order of the snapshot */
 	size_t n_domains;
 	struct vbmq_place_part parts[VBMQ_PARTS]; /* the host's own work */
+	struct vbmq_place_irq *irqs; /* as many as the snapshot has, in its order */
+	size_t n_irqs;
 	struct vbmq_diags diags; /* about the host */
 	struct vbmq_why *whys; /* owned */
 	bool infeasible; /* some diagnostic is an error */

@@ -8,6 +8,7 @@
 
 #include "core/affinity.h"
 #include "core/diff.h"
+#include "core/irqs.h"
 #include "core/parts.h"
 #include "core/planner.h"
 #include "util/cleanup.h"
@@ -30,12 +31,13 @@ int vbmq_plan_make(const struct vbmq_snapshot *snapshot, const struct vbmq_polic
 	if (r < 0)
 		return r;
 	vbmq_affinity_fill(snapshot->host, p->placement);
-	if (vbmq_parts_place(snapshot, policy, p->placement) < 0)
+	if (vbmq_parts_place(snapshot, policy, p->placement) < 0 || vbmq_irqs_place(snapshot, policy, p->placement) < 0)
 		return vbmq_err_oom(err);
 	r = vbmq_diff(snapshot, p->placement, &p->steps, &p->n_steps, err);
 	if (r < 0)
 		return r;
-	if (vbmq_parts_add_steps(snapshot, p->placement, &p->steps, &p->n_steps) < 0)
+	if (vbmq_parts_add_steps(snapshot, p->placement, &p->steps, &p->n_steps) < 0 ||
+	    vbmq_irqs_add_steps(snapshot, p->placement, &p->steps, &p->n_steps) < 0)
 		return vbmq_err_oom(err);
 	*ret = VBMQ_STEAL(p);
 	return 0;
@@ -74,6 +76,8 @@ const char *vbmq_step_word(const struct vbmq_step *s)
 		return "limit-slice";
 	case VBMQ_STEP_BAN_IRQS:
 		return "ban-irqs";
+	case VBMQ_STEP_MOVE_IRQ:
+		return "move-irq";
 	}
 	return "unknown";
 }

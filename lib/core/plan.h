@@ -21,6 +21,8 @@ enum vbmq_step_op {
 	VBMQ_STEP_DEL_IOTHREAD, /* id */
 	VBMQ_STEP_LIMIT_SLICE, /* of the host: id is the part, cpus its limit (empty: none); interim */
 	VBMQ_STEP_BAN_IRQS, /* of the host: id is VBMQ_PART_IRQBALANCE, cpus what it bans (empty: as it would by itself) */
+	VBMQ_STEP_MOVE_IRQ, /* of the host: id is the interrupt, target its name, cpus where it is to come; exclusive: it is to stay
+			     * there (irqbalance is told to leave it alone), else it is put back */
 };
 
 #define VBMQ_STEP_OF_HOST UINT32_MAX /* domain of the steps that concern none */
@@ -55,8 +57,8 @@ struct vbmq_plan *vbmq_plan_free(struct vbmq_plan *p);
 
 static inline bool vbmq_step_is_of_host(const struct vbmq_step *s)
 {
-	return s->op == VBMQ_STEP_LIMIT_SLICE || s->op == VBMQ_STEP_BAN_IRQS;
+	return s->op == VBMQ_STEP_LIMIT_SLICE || s->op == VBMQ_STEP_BAN_IRQS || s->op == VBMQ_STEP_MOVE_IRQ;
 }
 
-/* The document's word of a step: limit-slice, ban-irqs, add-iothread, pin-vcpu, pin-iothread, pin-emulator, set-polling, map-queues, del-iothread */
+/* The document's word of a step: limit-slice, ban-irqs, move-irq, add-iothread, pin-vcpu, pin-iothread, pin-emulator, set-polling, map-queues, del-iothread */
 const char *vbmq_step_word(const struct vbmq_step *s);

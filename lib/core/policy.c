@@ -72,6 +72,7 @@ void vbmq_policy_init(struct vbmq_policy *p)
 		.limit_slices = true,
 		.keep_off_nova = true,
 		.ban_irqs = true,
+		.move_irqs = true,
 		.defaults = VBMQ_WISH_INIT,
 		.auto_max = 4,
 		.drift = VBMQ_DRIFT_REPAIR,

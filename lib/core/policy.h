@@ -112,6 +112,7 @@ struct vbmq_policy {
 	bool limit_slices; /* [host] slices: keep the host's own services off dedicated cores; default true */
 	bool keep_off_nova; /* [host] nova: its cpu_dedicated_set is taken; default true */
 	bool ban_irqs; /* [host] irqbalance: have it keep interrupts off dedicated cores; default true */
+	bool move_irqs; /* [host] interrupts: those of disks go with the I/O threads that submit; default true */
 	struct vbmq_wish override; /* command line layer, applied to every domain after its metadata */
 };
 

@@ -24,6 +24,7 @@
 #include "core/affinity.h"
 #include "core/assume.h"
 #include "core/diff.h"
+#include "core/irqs.h"
 #include "core/parts.h"
 #include "core/planner.h"
 #include "util/array.h"
@@ -334,7 +335,9 @@ static int finish(struct search *x, const char *id, struct vbmq_rebalance **ret)
 	r->plan->n_steps = w->n_steps;
 	w->n_steps = 0;
 	if (vbmq_parts_place(x->s, x->policy, r->plan->placement) < 0 ||
-	    vbmq_parts_add_steps(x->s, r->plan->placement, &r->plan->steps, &r->plan->n_steps) < 0)
+	    vbmq_irqs_place(x->s, x->policy, r->plan->placement) < 0 ||
+	    vbmq_parts_add_steps(x->s, r->plan->placement, &r->plan->steps, &r->plan->n_steps) < 0 ||
+	    vbmq_irqs_add_steps(x->s, r->plan->placement, &r->plan->steps, &r->plan->n_steps) < 0)
 		return vbmq_err_oom(x->err);
 	code = vbmq_score(x->s, x->policy, &r->before, x->err);
 	if (code == 0)

@@ -40,6 +40,7 @@ struct vbmq_check {
 	enum vbmq_thread_kind thread; /* with is_disk false */
 	uint32_t id;
 	bool is_disk;
+	bool is_irq; /* of the host: id is the interrupt */
 	bool is_part; /* of the host: id is the part, domain means nothing */
 	char target[VBMQ_TARGET_MAX + 1];
 	struct vbmq_cpuset want, is; /* for OK, DRIFT, OVERLAP */

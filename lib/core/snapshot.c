@@ -22,6 +22,7 @@ struct vbmq_snapshot *vbmq_snapshot_free(struct vbmq_snapshot *s)
 	for (size_t i = 0; i < s->n_domains; i++)
 		vbmq_domain_free(s->domains[i]);
 	free(s->domains);
+	free(s->irqs);
 	if (s->policy)
 		vbmq_policy_done(s->policy);
 	free(s->policy);
@@ -72,6 +73,13 @@ static int by_kind_id(const void *a, const void *b)
 	if (x->kind != y->kind)
 		return x->kind < y->kind ? -1 : 1;
 	return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	const struct vbmq_irq *x = a, *y = b;
+
+	return x->irq < y->irq ? -1 : x->irq > y->irq;
 }
 
 static int by_target(const void *a, const void *b)
@@ -128,6 +136,11 @@ int vbmq_snapshot_finish(struct vbmq_snapshot *s, struct vbmq_err *err)
 		return vbmq_err_set(err, -EINVAL, "the snapshot has no host");
 	if (s->n_domains)
 		qsort(s->domains, s->n_domains, sizeof(s->domains[0]), by_name);
+	if (s->n_irqs)
+		qsort(s->irqs, s->n_irqs, sizeof(s->irqs[0]), by_number);
+	for (size_t i = 1; i < s->n_irqs; i++)
+		if (s->irqs[i].irq == s->irqs[i - 1].irq)
+			return vbmq_err_set(err, -EINVAL, "interrupt %u is there twice", s->irqs[i].irq);
 	for (size_t i = 0; i < s->n_domains; i++) {
 		struct vbmq_domain *d = s->domains[i];
 
@@ -147,6 +160,14 @@ int vbmq_snapshot_finish(struct vbmq_snapshot *s, struct vbmq_err *err)
 			return r;
 	}
 	return 0;
+}
+
+struct vbmq_irq *vbmq_snapshot_irq(const struct vbmq_snapshot *s, uint32_t irq, const char *name)
+{
+	for (size_t i = 0; i < s->n_irqs; i++)
+		if (s->irqs[i].irq == irq && strcmp(s->irqs[i].name, name) == 0)
+			return &s->irqs[i];
+	return NULL;
 }
 
 struct vbmq_domain *vbmq_snapshot_find(const struct vbmq_snapshot *s, const char *name_or_uuid)

@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "core/plan.h"
+#include "core/undo_host.h"
 #include "util/array.h"
 #include "util/cleanup.h"
 
@@ -28,7 +29,7 @@
 
 VBMQ_DEFINE_CLEANUP(struct vbmq_undo *, vbmq_undo_free);
 
-const char *const vbmq_undo_kind_words[] = { "affinity", "task", "polling", "added", "map", "part", NULL };
+const char *const vbmq_undo_kind_words[] = { "affinity", "task", "polling", "added", "map", "part", "irq", NULL };
 
 struct vbmq_undo *vbmq_undo_new(void)
 {
@@ -106,7 +107,7 @@ static struct vbmq_undo_entry make_key(enum vbmq_undo_kind kind, const char *uui
 	} else if (kind == VBMQ_UNDO_POLLING || kind == VBMQ_UNDO_ADDED) {
 		key.thread = VBMQ_THREAD_IOTHREAD;
 	}
-	if (kind == VBMQ_UNDO_MAP && target)
+	if ((kind == VBMQ_UNDO_MAP || kind == VBMQ_UNDO_IRQ) && target)
 		memcpy(key.target, target, strnlen(target, VBMQ_TARGET_MAX));
 	return key;
 }
@@ -224,15 +225,6 @@ bool vbmq_undo_added(const struct vbmq_undo *u, const struct vbmq_domain *d, uin
 	return e && e->start == in.start;
 }
 
-const struct vbmq_undo_entry *vbmq_undo_part(const struct vbmq_undo *u, const struct vbmq_host *h, unsigned part)
-{
-	const struct vbmq_part *is = &h->parts[part];
-	const struct vbmq_undo_entry *e =
-		vbmq_undo_find(u, VBMQ_UNDO_PART, "", VBMQ_THREAD_EMULATOR, part, is->pid, NULL);
-
-	return e && e->start == is->start ? e : NULL;
-}
-
 static enum vbmq_undo_standing standing_of(bool there, struct instance is, const struct vbmq_undo_entry *e)
 {
 	if (!there)
@@ -267,6 +259,7 @@ enum vbmq_undo_standing vbmq_undo_standing(const struct vbmq_undo *u, const stru
 			return VBMQ_UNDO_STALE;
 		return t ? VBMQ_UNDO_CURRENT : VBMQ_UNDO_MISSING;
 	case VBMQ_UNDO_PART: /* of no domain */
+	case VBMQ_UNDO_IRQ:
 		return VBMQ_UNDO_MISSING;
 	case VBMQ_UNDO_MAP:
 		if (in.tid != e->tid || in.start != e->start)
@@ -296,29 +289,9 @@ static size_t drop_domain(struct vbmq_undo *u, const struct vbmq_domain *d, enum
 	return n;
 }
 
-/* What an irqbalance banned that has ended. Units last as long as the record does. They stand first: uuid "". */
-static size_t prune_parts(struct vbmq_undo *u, const struct vbmq_host *h, size_t *ret_next)
-{
-	size_t n = 0, i = 0;
-
-	while (i < u->n_entries && u->entries[i].kind == VBMQ_UNDO_PART) {
-		const struct vbmq_part *is = u->entries[i].id < VBMQ_PARTS ? &h->parts[u->entries[i].id] : NULL;
-
-		if (is && (u->entries[i].id < VBMQ_SLICES || is->state == VBMQ_PART_SILENT ||
-			   vbmq_undo_part(u, h, u->entries[i].id) == &u->entries[i])) {
-			i++;
-		} else {
-			vbmq_undo_drop(u, &u->entries[i]);
-			n++;
-		}
-	}
-	*ret_next = i;
-	return n;
-}
-
 size_t vbmq_undo_prune(struct vbmq_undo *u, const struct vbmq_snapshot *snapshot)
 {
-	size_t i, n = prune_parts(u, snapshot->host, &i);
+	size_t i, n = vbmq_undo_host_prune(u, snapshot, &i);
 
 	while (i < u->n_entries) {
 		char uuid[37];
@@ -447,31 +420,13 @@ static int note_map(struct vbmq_undo *u, const struct vbmq_domain *d, const char
 	return 0;
 }
 
-static int note_part(struct vbmq_undo *u, const struct vbmq_host *h, const struct vbmq_step *step)
-{
-	const struct vbmq_part *part = &h->parts[step->id];
-	struct vbmq_undo_entry *e;
-	bool is_new;
-
-	e = vbmq_undo_entry(u, VBMQ_UNDO_PART, "", VBMQ_THREAD_EMULATOR, step->id, part->pid, NULL, &is_new);
-	if (!e)
-		return -ENOMEM;
-	if (is_new || e->start != part->start) {
-		e->start = part->start;
-		e->found = part->cpus;
-	}
-	e->applied = *step->cpus;
-	e->settled = false;
-	return 0;
-}
-
 int vbmq_undo_note(struct vbmq_undo *u, const struct vbmq_snapshot *snapshot, const struct vbmq_step *step)
 {
 	const struct vbmq_domain *d;
 	bool is_new;
 
 	if (vbmq_step_is_of_host(step))
-		return step->id < VBMQ_PARTS ? note_part(u, snapshot->host, step) : 0;
+		return vbmq_undo_host_note(u, snapshot, step);
 	if (step->domain >= snapshot->n_domains)
 		return 0;
 	d = snapshot->domains[step->domain];
@@ -492,6 +447,7 @@ int vbmq_undo_note(struct vbmq_undo *u, const struct vbmq_snapshot *snapshot, co
 		return note_map(u, d, step->target);
 	case VBMQ_STEP_LIMIT_SLICE:
 	case VBMQ_STEP_BAN_IRQS:
+	case VBMQ_STEP_MOVE_IRQ:
 		return 0; /* see above */
 	case VBMQ_STEP_DEL_IOTHREAD:
 		return 0; /* only threads that we added are deleted: nothing to put back */
@@ -553,24 +509,9 @@ static void overlay_disk(const struct vbmq_undo *u, const struct vbmq_domain *d,
 		disk->queues[q].applied = e->applied_map[q];
 }
 
-static void overlay_part(const struct vbmq_undo *u, struct vbmq_host *h, unsigned i)
-{
-	struct vbmq_part *part = &h->parts[i];
-	const struct vbmq_undo_entry *e = vbmq_undo_part(u, h, i);
-
-	part->held = e;
-	part->found = e ? e->found : VBMQ_CPUSET_EMPTY;
-	part->applied = e ? e->applied : VBMQ_CPUSET_EMPTY;
-	if (e && !e->settled)
-		part->applied = part->cpus;
-	if (e && part->state == VBMQ_PART_FOREIGN) /* an irqbalance that was told at its start has no entry */
-		part->state = VBMQ_PART_OK;
-}
-
 void vbmq_undo_overlay(const struct vbmq_undo *u, struct vbmq_snapshot *snapshot)
 {
-	for (unsigned i = 0; snapshot->host && i < VBMQ_PARTS; i++)
-		overlay_part(u, snapshot->host, i);
+	vbmq_undo_host_overlay(u, snapshot);
 	for (size_t i = 0; i < snapshot->n_domains; i++) {
 		struct vbmq_domain *d = snapshot->domains[i];
 

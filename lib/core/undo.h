@@ -25,6 +25,7 @@ enum vbmq_undo_kind {
 	VBMQ_UNDO_ADDED, /* I/O thread we added: id */
 	VBMQ_UNDO_MAP, /* target, map found */
 	VBMQ_UNDO_PART, /* of the host itself, uuid "": id is the part, found/applied as in struct vbmq_part */
+	VBMQ_UNDO_IRQ, /* of the host itself, uuid "": id is the interrupt, target its name, found/applied its affinity */
 };
 
 struct vbmq_undo_entry {
@@ -35,12 +36,12 @@ struct vbmq_undo_entry {
 	uint32_t id;
 	uint32_t tid; /* of the instance, see above; all kinds */
 	uint64_t start;
-	struct vbmq_cpuset found; /* AFFINITY, TASK, PART: as it was before the first touch */
+	struct vbmq_cpuset found; /* AFFINITY, TASK, PART, IRQ: as it was before the first touch */
 	bool had_pin; /* AFFINITY: the owner's pin in the live XML before the first touch */
 	struct vbmq_cpuset pin;
-	struct vbmq_cpuset applied; /* AFFINITY, PART: what we set last */
+	struct vbmq_cpuset applied; /* AFFINITY, PART, IRQ: what we set last */
 	bool exclusive; /* AFFINITY: applied is a place of its own, nobody else may be there */
-	bool settled; /* AFFINITY, MAP, PART: false while an apply is under way: then (after a crash) the thing may stand
+	bool settled; /* AFFINITY, MAP, PART, IRQ: false while an apply is under way: then (after a crash) the thing may stand
 	                                * anywhere between found and applied without anybody but us having moved it */
 	struct vbmq_polling polling; /* POLLING: found */
 	char target[VBMQ_TARGET_MAX + 1];
@@ -94,6 +95,9 @@ const struct vbmq_undo_entry *vbmq_undo_map(const struct vbmq_undo *u, const str
 /* The entry of a part of the host as it is now (irqbalance: that very process), or NULL. */
 const struct vbmq_undo_entry *vbmq_undo_part(const struct vbmq_undo *u, const struct vbmq_host *h, unsigned part);
 
+/* The entry of an interrupt of the snapshot, or NULL. */
+const struct vbmq_undo_entry *vbmq_undo_irq(const struct vbmq_undo *u, const struct vbmq_irq *irq);
+
 /* Removes one entry (a pointer into u->entries). */
 void vbmq_undo_drop(struct vbmq_undo *u, struct vbmq_undo_entry *entry);
 
@@ -111,4 +115,4 @@ void vbmq_undo_overlay(const struct vbmq_undo *u, struct vbmq_snapshot *snapshot
 int vbmq_undo_steps(const struct vbmq_undo *u, const struct vbmq_snapshot *snapshot, const char *uuid,
 		    struct vbmq_step **ret_steps, size_t *ret_n, struct vbmq_err *err);
 
-extern const char *const vbmq_undo_kind_words[]; /* affinity task polling added map part */
+extern const char *const vbmq_undo_kind_words[]; /* affinity task polling added map part irq */

@@ -197,6 +197,7 @@ static enum phase phase_of(const struct vbmq_undo_entry *e)
 	case VBMQ_UNDO_MAP:
 		return PHASE_MAP;
 	case VBMQ_UNDO_PART:
+	case VBMQ_UNDO_IRQ:
 		return N_PHASES; /* add_parts() */
 	}
 	return N_PHASES;
@@ -216,7 +217,31 @@ static int add_entry(struct make *m, uint32_t domain, const struct vbmq_undo_ent
 	case VBMQ_UNDO_MAP:
 		return add_map(m, domain, e);
 	case VBMQ_UNDO_PART:
+	case VBMQ_UNDO_IRQ:
 		return 0;
+	}
+	return 0;
+}
+
+/* Also one that stands as found: irqbalance is to have it again. */
+static int add_irqs(struct make *m)
+{
+	for (size_t i = 0; i < m->snapshot->n_irqs; i++) {
+		const struct vbmq_irq *irq = &m->snapshot->irqs[i];
+		const struct vbmq_undo_entry *e = vbmq_undo_irq(m->undo, irq);
+		struct vbmq_step *step;
+
+		if (!e || irq->state == VBMQ_IRQ_MANAGED)
+			continue;
+		step = add_step(m, VBMQ_STEP_MOVE_IRQ, VBMQ_STEP_OF_HOST);
+		if (!step)
+			return -ENOMEM;
+		step->kind = VBMQ_THREAD_EMULATOR;
+		step->id = irq->irq;
+		memcpy(step->target, irq->name, sizeof(step->target));
+		step->cpus = vbmq_setref_new(&e->found);
+		if (!step->cpus)
+			return -ENOMEM;
 	}
 	return 0;
 }
@@ -279,7 +304,7 @@ int vbmq_undo_steps(const struct vbmq_undo *u, const struct vbmq_snapshot *snaps
 			}
 		}
 	}
-	if (!uuid && add_parts(&m) < 0) {
+	if (!uuid && (add_irqs(&m) < 0 || add_parts(&m) < 0)) {
 		vbmq_steps_free(m.steps, m.n);
 		return vbmq_err_oom(err);
 	}

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/irqs.h"
 #include "core/parts.h"
 #include "util/array.h"
 #include "util/cleanup.h"
@@ -229,5 +230,8 @@ int vbmq_verify(const struct vbmq_snapshot *after, const struct vbmq_plan *plan,
 	for (uint32_t i = 0; i < v.placement->n_domains; i++)
 		if (check_domain(&v, i) < 0)
 			return vbmq_err_oom(err);
-	return vbmq_parts_verify(after, plan->placement, report) < 0 ? vbmq_err_oom(err) : 0;
+	if (vbmq_parts_verify(after, plan->placement, report) < 0 ||
+	    vbmq_irqs_verify(after, plan->placement, report) < 0)
+		return vbmq_err_oom(err);
+	return 0;
 }

@@ -43,6 +43,8 @@ struct walk {
 	char **seen; /* canonical directories */
 	size_t n_seen;
 	unsigned depth;
+	char (*devices)[VBMQ_DEVICE_MAX + 1]; /* controllers met */
+	size_t n_devices;
 	bool unknown; /* a member without a node, or two that differ */
 	bool found;
 	int32_t node; /* with found */
@@ -140,13 +142,47 @@ static int read_numa_node(struct walk *w, const char *dir, int32_t *ret)
 	return 0;
 }
 
+/* "nvme0", "virtio12": a controller whose interrupts can be told apart. */
+static bool is_controller(const char *name)
+{
+	size_t word = strncmp(name, "nvme", 4) == 0 ? 4 : strncmp(name, "virtio", 6) == 0 ? 6 : 0;
+
+	return word && name[word] && name[word + strspn(name + word, "0123456789")] == '\0' &&
+	       strlen(name) <= VBMQ_DEVICE_MAX;
+}
+
+static int note_controller(struct walk *w, const char *dir)
+{
+	_cleanup_free_ char *at = strdup(dir);
+	char(*slot)[VBMQ_DEVICE_MAX + 1];
+	const char *name;
+
+	if (!at)
+		return -ENOMEM;
+	do {
+		name = strrchr(at, '/') + 1;
+	} while (!is_controller(name) && parent_of(at));
+	if (!is_controller(name))
+		return 0;
+	for (size_t i = 0; i < w->n_devices; i++)
+		if (strcmp(w->devices[i], name) == 0)
+			return 0;
+	if (w->n_devices == VBMQ_DEVICES_MAX)
+		return 0;
+	slot = vbmq_array_add(w->devices, w->n_devices, VBMQ_DEVICES_MAX);
+	if (!slot)
+		return -ENOMEM;
+	strcpy(*slot, name);
+	return 0;
+}
+
 static int walk_leaf(struct walk *w, const char *dir)
 {
 	_cleanup_free_ char *at = strdup(dir);
 	int32_t node = VBMQ_NODE_UNKNOWN;
 	int r;
 
-	if (!at)
+	if (!at || note_controller(w, dir) < 0)
 		return -ENOMEM;
 	do {
 		r = read_numa_node(w, at, &node);
@@ -276,8 +312,6 @@ static int walk_dir(struct walk *w, const char *dir)
 	_cleanup_free_ char *real = NULL;
 	int r;
 
-	if (w->unknown) /* nothing can make it known again */
-		return 0;
 	r = vbmq_sysroot_real(w->sysroot, dir, &real);
 	if (r < 0)
 		return give_up(w, r);
@@ -481,7 +515,8 @@ static int walk_path(struct walk *w, const char *path)
 	return r < 0 ? r : 0;
 }
 
-int vbmq_blockdev_node(const char *sysroot, const char *path, int32_t *ret_node, struct vbmq_err *err)
+int vbmq_blockdev_find(const char *sysroot, const char *path, int32_t *ret_node,
+		       char (**ret_devices)[VBMQ_DEVICE_MAX + 1], size_t *ret_n_devices, struct vbmq_err *err)
 {
 	struct walk w = { .sysroot = sysroot && sysroot[strspn(sysroot, "/")] ? sysroot : NULL };
 	int r;
@@ -490,10 +525,23 @@ int vbmq_blockdev_node(const char *sysroot, const char *path, int32_t *ret_node,
 		return vbmq_err_set(err, -EINVAL, "%s: a device or file must be given by its absolute path", path);
 	r = walk_path(&w, path);
 	vbmq_sysroot_names_free(w.seen, w.n_seen);
-	if (r == -ENOENT)
-		return vbmq_err_set(err, r, "%s: no such device or file", path);
-	if (r < 0)
-		return vbmq_err_oom(err);
+	if (r < 0) {
+		free(w.devices);
+		return r == -ENOENT ? vbmq_err_set(err, r, "%s: no such device or file", path) : vbmq_err_oom(err);
+	}
 	*ret_node = w.found && !w.unknown ? w.node : VBMQ_NODE_UNKNOWN;
+	*ret_devices = w.devices;
+	*ret_n_devices = w.n_devices;
 	return 0;
+}
+
+int vbmq_blockdev_node(const char *sysroot, const char *path, int32_t *ret_node, struct vbmq_err *err)
+{
+	char(*devices)[VBMQ_DEVICE_MAX + 1];
+	size_t n;
+	int r = vbmq_blockdev_find(sysroot, path, ret_node, &devices, &n, err);
+
+	if (r == 0)
+		free(devices);
+	return r;
 }

@@ -3,8 +3,9 @@
  * Theory of operation
  *
  * irqbalance takes one command a connection, sent with the credentials of root: "setup" is answered with
- * "SLEEP <seconds> [IRQ ...] BANNED <mask>", "settings cpus <list>" is taken without an answer, and "settings cpus NULL" has
- * it find its own list again. It reads 500 bytes of a command and cannot bear an empty list.
+ * "SLEEP <seconds> [IRQ <number> ...] BANNED <mask>", where each IRQ is one it leaves alone; "settings cpus <list>" is taken
+ * without an answer, and "settings cpus NULL" has it find its own list again. It reads 500 bytes of a command and cannot bear an
+ * empty list. "settings ban irqs <numbers>" replaces, at once, the whole of what it leaves alone ("NONE": nothing).
  *
  * Whose the ban list is. By itself irqbalance bans isolated and nohz_full CPUs. IRQBALANCE_BANNED_CPULIST or _CPUS in its
  * environment (the operator, TuneD's irqbalance plug-in) replace that, and whatever else it bans was set by another program
@@ -43,6 +44,7 @@
 #define SCAN_MS 10000u /* as long as it has not told */
 #define SCANS_TO_WAIT 2u
 #define SLACK_MS 2000u
+#define SPARED_MAX 128u /* more than fit into a command */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
@@ -54,6 +56,9 @@ static struct {
 	uint64_t set_until; /* CLOCK_MONOTONIC, ms: set counts although it does not say so yet; 0: nothing was set */
 	bool handed_back;
 	struct vbmq_cpuset set;
+	uint32_t spared[SPARED_MAX]; /* interrupts it leaves alone */
+	unsigned n_spared;
+	bool too_many; /* it leaves more alone than these */
 } last;
 
 static void closep(int *fd)
@@ -165,7 +170,35 @@ static int parse_mask(const char *mask, size_t len, struct vbmq_cpuset *ret)
 	return 0;
 }
 
-static int ask(const char *sysroot, const char *name, struct vbmq_cpuset *ret_bans, uint64_t *ret_scan_ms)
+struct answer {
+	struct vbmq_cpuset bans;
+	uint64_t scan_ms;
+	uint32_t spared[SPARED_MAX];
+	unsigned n_spared;
+	bool too_many;
+};
+
+static void parse_spared(const char *text, struct answer *ret)
+{
+	for (const char *at = strstr(text, "IRQ "); at; at = strstr(at + 4, "IRQ ")) {
+		size_t digits = strspn(at + 4, "0123456789");
+		char number[12];
+		uint32_t irq;
+
+		if (digits == 0 || digits >= sizeof(number))
+			continue;
+		memcpy(number, at + 4, digits);
+		number[digits] = '\0';
+		if (vbmq_parse_u32(number, 0, INT32_MAX, &irq) < 0)
+			continue;
+		if (ret->n_spared == SPARED_MAX)
+			ret->too_many = true;
+		else
+			ret->spared[ret->n_spared++] = irq;
+	}
+}
+
+static int ask(const char *sysroot, const char *name, struct answer *ret)
 {
 	_cleanup_(closep) int fd = -1;
 	_cleanup_free_ char *text = NULL;
@@ -182,13 +215,15 @@ static int ask(const char *sysroot, const char *name, struct vbmq_cpuset *ret_ba
 	banned = strstr(text, "BANNED ");
 	if (strncmp(text, "SLEEP ", 6) != 0 || !banned)
 		return -EBADMSG;
+	memset(ret, 0, sizeof(*ret));
+	parse_spared(text, ret);
 	number = text + 6;
 	banned += 7;
 	number[strcspn(number, " ")] = '\0';
 	if (vbmq_parse_u32(number, 1, 86400, &seconds) < 0)
 		return -EBADMSG;
-	*ret_scan_ms = (uint64_t)seconds * 1000u;
-	return parse_mask(banned, strcspn(banned, " \n"), ret_bans);
+	ret->scan_ms = (uint64_t)seconds * 1000u;
+	return parse_mask(banned, strcspn(banned, " \n"), &ret->bans);
 }
 
 /* --- which one -------------------------------------------------------------------------------------------------------- */
@@ -270,11 +305,21 @@ static void turn_to(uint32_t pid, uint64_t start)
 	last.scan_ms = SCAN_MS;
 }
 
+static void learn(const struct answer *a)
+{
+	last.answered = true;
+	last.bans = a->bans;
+	last.scan_ms = a->scan_ms;
+	memcpy(last.spared, a->spared, sizeof(last.spared));
+	last.n_spared = a->n_spared;
+	last.too_many = a->too_many;
+}
+
 void vbmq_irqbalance_read(const char *sysroot, struct vbmq_part *ret)
 {
 	struct vbmq_part p = { .state = VBMQ_PART_ABSENT };
-	struct vbmq_cpuset bans = VBMQ_CPUSET_EMPTY, own = own_list(sysroot);
-	uint64_t scan_ms = SCAN_MS;
+	struct vbmq_cpuset own = own_list(sysroot);
+	struct answer answer;
 	char name[64];
 	bool theirs;
 	int r;
@@ -283,14 +328,11 @@ void vbmq_irqbalance_read(const char *sysroot, struct vbmq_part *ret)
 		*ret = p;
 		return;
 	}
-	r = ask(sysroot, name, &bans, &scan_ms);
+	r = ask(sysroot, name, &answer);
 	pthread_mutex_lock(&lock);
 	turn_to(p.pid, p.start);
-	if (r == 0) {
-		last.answered = true;
-		last.bans = bans;
-		last.scan_ms = scan_ms;
-	}
+	if (r == 0)
+		learn(&answer);
 	p.state = last.answered || last.set_until ? VBMQ_PART_OK : VBMQ_PART_SILENT;
 	p.cpus = last.bans;
 	if (last.set_until && (now_ms() < last.set_until || !last.answered))
@@ -333,6 +375,84 @@ int vbmq_irqbalance_ban(const char *sysroot, const struct vbmq_cpuset *cpus, str
 	last.set = *cpus;
 	last.handed_back = !*list;
 	last.set_until = now_ms() + SCANS_TO_WAIT * last.scan_ms + SLACK_MS;
+	pthread_mutex_unlock(&lock);
+	return 0;
+}
+
+/* --- single interrupts ------------------------------------------------------------------------------------------------ */
+
+bool vbmq_irqbalance_spares(uint32_t irq)
+{
+	bool is = false;
+
+	pthread_mutex_lock(&lock);
+	for (unsigned i = 0; i < last.n_spared; i++)
+		is |= last.spared[i] == irq;
+	pthread_mutex_unlock(&lock);
+	return is;
+}
+
+/* What it is to leave alone then. False: it does already. */
+static bool change(struct answer *a, uint32_t irq, bool spare)
+{
+	for (unsigned i = 0; i < a->n_spared; i++)
+		if (a->spared[i] == irq && !spare) {
+			a->spared[i] = a->spared[--a->n_spared];
+			return true;
+		} else if (a->spared[i] == irq) {
+			return false;
+		}
+	if (!spare)
+		return false;
+	if (a->n_spared == SPARED_MAX)
+		a->too_many = true;
+	else
+		a->spared[a->n_spared++] = irq;
+	return true;
+}
+
+static int tell_spared(const char *sysroot, const char *name, const struct answer *a)
+{
+	_cleanup_(closep) int fd = -1;
+	char command[COMMAND_MAX] = "settings ban irqs";
+	size_t len = strlen(command);
+	int n, r;
+
+	if (a->too_many)
+		return -E2BIG;
+	for (unsigned i = 0; i < a->n_spared; i++) {
+		n = snprintf(command + len, sizeof(command) - len, " %u", a->spared[i]);
+		if (n < 0 || len + (size_t)n >= sizeof(command))
+			return -E2BIG;
+		len += (size_t)n;
+	}
+	if (a->n_spared == 0)
+		strcpy(command + len, " NONE");
+	r = connect_to(sysroot, name, &fd);
+	return r < 0 ? r : send_command(fd, command);
+}
+
+int vbmq_irqbalance_spare(const char *sysroot, uint32_t irq, bool spare, struct vbmq_err *err)
+{
+	struct answer a;
+	char name[64];
+	uint64_t start;
+	uint32_t pid;
+	int r;
+
+	if (find(sysroot, name, &pid, &start) < 0)
+		return vbmq_err_oom(err);
+	if (!pid)
+		return 0;
+	r = ask(sysroot, name, &a);
+	if (r == 0 && change(&a, irq, spare))
+		r = tell_spared(sysroot, name, &a);
+	if (r < 0)
+		return vbmq_err_set(err, r, "irqbalance (process %u) cannot be told about interrupt %u: %s", pid, irq,
+				    strerror(-r));
+	pthread_mutex_lock(&lock);
+	turn_to(pid, start);
+	learn(&a);
 	pthread_mutex_unlock(&lock);
 	return 0;
 }

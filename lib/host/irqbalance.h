@@ -15,6 +15,13 @@ struct vbmq_err;
 /* Fills state, cpus (what it bans), pid and start. ABSENT: none runs, or it has no socket there. */
 void vbmq_irqbalance_read(const char *sysroot, struct vbmq_part *ret);
 
+/* Whether it leaves that interrupt alone, as it told when it was read last, or as it was told since. */
+bool vbmq_irqbalance_spares(uint32_t irq);
+
+/* Has it leave that interrupt alone, or not any more; others that it leaves alone stay. 0 also where none runs. -E2BIG: more
+ * of them than it can take; -ETIMEDOUT. */
+int vbmq_irqbalance_spare(const char *sysroot, uint32_t irq, bool spare, struct vbmq_err *err);
+
 /* Has it ban these CPUs and no others; empty: what it would ban by itself. It does so at its next scan. -ENOENT: none runs;
  * -E2BIG: the list is longer than it can take; -ETIMEDOUT. */
 int vbmq_irqbalance_ban(const char *sysroot, const struct vbmq_cpuset *cpus, struct vbmq_err *err);

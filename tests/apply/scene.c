@@ -143,6 +143,10 @@ struct vbmq_snapshot *scene_copy(const struct vbmq_snapshot *from, const struct 
 		check(vbmq_domain_copy(from->domains[i], &d), &err);
 		check(vbmq_snapshot_add(s, d, &err), &err);
 	}
+	if (from->n_irqs)
+		s->irqs = memcpy(must(calloc(from->n_irqs, sizeof(*s->irqs))), from->irqs,
+				 from->n_irqs * sizeof(*s->irqs));
+	s->n_irqs = from->n_irqs;
 	check(vbmq_snapshot_finish(s, &err), &err);
 	if (undo)
 		vbmq_undo_overlay(undo, s);

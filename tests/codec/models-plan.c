@@ -3,6 +3,7 @@
 #include "models.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -115,6 +116,12 @@ static void add_steps(struct vbmq_plan *p)
 	s->interim = true;
 	add_step(p, VBMQ_STEP_LIMIT_SLICE, VBMQ_THREAD_EMULATOR, VBMQ_PART_SYSTEM, "")->domain = VBMQ_STEP_OF_HOST;
 	add_step(p, VBMQ_STEP_BAN_IRQS, VBMQ_THREAD_EMULATOR, VBMQ_PART_IRQBALANCE, "6")->domain = VBMQ_STEP_OF_HOST;
+	for (int back = 0; back < 2; back++) {
+		s = add_step(p, VBMQ_STEP_MOVE_IRQ, VBMQ_THREAD_EMULATOR, 40, back ? "0-7" : "2");
+		s->domain = VBMQ_STEP_OF_HOST;
+		s->exclusive = !back;
+		strcpy(s->target, "nvme0q1");
+	}
 }
 
 struct vbmq_plan *model_plan(void)
@@ -131,6 +138,18 @@ struct vbmq_plan *model_plan(void)
 	p->placement->infeasible = true;
 	p->placement->parts[VBMQ_PART_SYSTEM].planned = true;
 	p->placement->parts[VBMQ_PART_IRQBALANCE] = (struct vbmq_place_part){ true, model_cpus("6") };
+	for (uint32_t i = 0; i < 3; i++) {
+		struct vbmq_place_irq *irq = vbmq_array_add(p->placement->irqs, p->placement->n_irqs, 10);
+
+		model_must(irq, "no memory");
+		irq->irq = 40 + i;
+		snprintf(irq->name, sizeof(irq->name), "nvme0q%u", i + 1);
+		strcpy(irq->device, i < 2 ? "nvme0" : "");
+		irq->state = (enum vbmq_irq_state)i;
+		irq->cpus = model_cpus("2");
+		irq->on = model_cpus(i ? "1" : "");
+		irq->planned = irq->put_back = i == 2;
+	}
 	for (int i = 0; i < 2; i++) {
 		d = vbmq_array_add(p->placement->domains, p->placement->n_domains, 10);
 		model_must(d, "no memory");
@@ -190,6 +209,15 @@ struct vbmq_report *model_report(const struct vbmq_plan *plan)
 		c->id = part;
 		c->want = c->is = model_cpus("0");
 		c->kind = part == VBMQ_PART_INIT ? VBMQ_CHECK_OK : VBMQ_CHECK_DRIFT;
+	}
+	for (uint32_t i = 0; i < 2; i++) {
+		struct vbmq_check *c = vbmq_array_add(r->checks, r->n_checks, 100);
+
+		model_must(c, "no memory");
+		c->is_irq = true;
+		c->id = 40 + i;
+		c->want = c->is = model_cpus("2");
+		c->kind = i ? VBMQ_CHECK_DRIFT : VBMQ_CHECK_OK;
 	}
 	r->n_domains_failed = 1;
 	model_must(vbmq_report_unread(r, "böse\n") == 0, "no memory");

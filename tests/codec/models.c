@@ -119,6 +119,7 @@ static void add_disk(struct vbmq_domain *d, const char *target, bool full)
 
 static struct vbmq_domain *full_domain(void)
 {
+	static const char devices[2][VBMQ_DEVICE_MAX + 1] = { "nvme0", "virtio12" };
 	struct vbmq_domain *d = vbmq_domain_new();
 	struct vbmq_disk_wish *disk;
 	struct vbmq_thread *t;
@@ -166,8 +167,31 @@ static struct vbmq_domain *full_domain(void)
 	add_thread(d, VBMQ_THREAD_VCPU, 0, "0-7");
 	add_disk(d, "vdb", true);
 	add_disk(d, "vda", false);
+	model_must(vbmq_disk_set_devices(&d->disks[0], devices, 2) == 0, "no memory");
 	d->busy_iothreads = model_cpus("2");
 	return d;
+}
+
+static void add_irqs(struct vbmq_snapshot *s)
+{
+	for (uint32_t i = 0; i < 3; i++) {
+		struct vbmq_irq *irq = vbmq_array_add(s->irqs, s->n_irqs, 10);
+
+		model_must(irq, "no memory");
+		irq->irq = 40 + i;
+		snprintf(irq->name, sizeof(irq->name), "nvme0q%u", i + 1);
+		if (i < 2)
+			strcpy(irq->device, "nvme0");
+		irq->state = (enum vbmq_irq_state)i;
+		irq->cpus = model_cpus("0-1");
+		irq->affinity = model_cpus("2-3");
+		irq->effective = model_cpus("3");
+		irq->held = i == 0;
+		if (irq->held) {
+			irq->found = model_cpus("0-7");
+			irq->applied = model_cpus("2");
+		}
+	}
 }
 
 struct vbmq_snapshot *model_snapshot(void)
@@ -198,7 +222,7 @@ struct vbmq_snapshot *model_snapshot(void)
 	s->policy->poll_max_ns = 500000;
 	s->policy->poll_grow = 7;
 	s->policy->poll_shrink = 9;
-	s->policy->limit_slices = s->policy->ban_irqs = s->policy->keep_off_nova = false;
+	s->policy->move_irqs = s->policy->limit_slices = s->policy->ban_irqs = s->policy->keep_off_nova = false;
 	s->host->nova = model_cpus("2");
 	s->policy->override.enabled = VBMQ_NO;
 	s->host->parts[VBMQ_PART_SYSTEM] = (struct vbmq_part){ .state = VBMQ_PART_OK, .held = true };
@@ -208,6 +232,7 @@ struct vbmq_snapshot *model_snapshot(void)
 		(struct vbmq_part){ .state = VBMQ_PART_FOREIGN, .pid = 812, .start = 4711 };
 	s->host->parts[VBMQ_PART_IRQBALANCE].cpus = model_cpus("3");
 	d->in_part = 1 + VBMQ_PART_USER;
+	add_irqs(s);
 	model_must(vbmq_host_finish(s->host, &err) == 0, err.text);
 	model_must(vbmq_snapshot_finish(s, &err) == 0, err.text);
 	return s;
@@ -220,20 +245,22 @@ struct vbmq_undo *model_undo(void)
 	struct vbmq_undo *u = vbmq_undo_new();
 
 	model_must(u, "no memory");
-	for (int kind = VBMQ_UNDO_AFFINITY; kind <= VBMQ_UNDO_PART; kind++) {
+	for (int kind = VBMQ_UNDO_AFFINITY; kind <= VBMQ_UNDO_IRQ; kind++) {
+		bool of_host = kind == VBMQ_UNDO_PART || kind == VBMQ_UNDO_IRQ;
 		bool is_new = false;
 		struct vbmq_undo_entry *e;
 
 		e = vbmq_undo_entry(u, (enum vbmq_undo_kind)kind,
-				    kind == VBMQ_UNDO_PART ? ""
-				    : kind % 2		   ? MODEL_UUID_1
-							   : MODEL_UUID_2,
-				    kind == VBMQ_UNDO_PART ? VBMQ_THREAD_EMULATOR : VBMQ_THREAD_IOTHREAD, 3, 4000,
-				    "vda", &is_new);
+				    of_host    ? ""
+				    : kind % 2 ? MODEL_UUID_1
+					       : MODEL_UUID_2,
+				    of_host ? VBMQ_THREAD_EMULATOR : VBMQ_THREAD_IOTHREAD, 3,
+				    kind == VBMQ_UNDO_IRQ ? 0 : 4000, kind == VBMQ_UNDO_IRQ ? "nvme0q1" : "vda",
+				    &is_new);
 		model_must(e && is_new, "undo entry");
-		e->name = kind == VBMQ_UNDO_PART ? NULL : model_copy("dö1");
-		e->start = 987654321;
-		if (kind == VBMQ_UNDO_PART) {
+		e->name = of_host ? NULL : model_copy("dö1");
+		e->start = kind == VBMQ_UNDO_IRQ ? 0 : 987654321;
+		if (of_host) {
 			e->found = model_cpus("7");
 			e->applied = model_cpus("2-3,7");
 			e->settled = true;

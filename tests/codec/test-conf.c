@@ -91,7 +91,7 @@ static const char everything[] =
 	"retry-max=1h\nworkers=64\n\n[policy]\ndefault=manage\nhold-others=no\niothreads=256\n"
 	"exclusive=cpu\npoll=off\nvcpus=dedicated\npriority=-1000\nauto-max=1\nshared-min-cores=2\n"
 	"reserved-cpus=0-3,8\ndedicated-cpus=9-4095\ndrift=respect\nmove-gain=0\npoll-max-ns=500000\npoll-grow=2\n"
-	"poll-shrink=0\n\n[host]\nslices=no\nirqbalance=no\nnova=no\n";
+	"poll-shrink=0\n\n[host]\nslices=no\nirqbalance=no\ninterrupts=no\nnova=no\n";
 
 static void test_round_trip(void **state)
 {
@@ -125,6 +125,7 @@ static void test_round_trip(void **state)
 	assert_int_equal(c.policy.poll_shrink, 0);
 	assert_false(c.policy.limit_slices);
 	assert_false(c.policy.ban_irqs);
+	assert_false(c.policy.move_irqs);
 	assert_false(c.policy.keep_off_nova);
 	vbmq_conf_done(&c);
 	assert_null(c.uri);

@@ -47,7 +47,13 @@ static void test_design(void **state)
 	static const char start[] =
 		"{\"schema\":\"vbmq-plan/1\",\"plan_id\":\"0123456789abcdef0123456789abcdef\","
 		"\"host\":{\"cpus\":\"0-7\",\"shared\":\"0-1,4-5\",\"dedicated\":\"2-3,6\","
-		"\"parts\":{\"system.slice\":\"\",\"irqbalance\":\"6\"}},"
+		"\"parts\":{\"system.slice\":\"\",\"irqbalance\":\"6\"},"
+		"\"irqs\":[{\"irq\":40,\"name\":\"nvme0q1\",\"device\":\"nvme0\",\"state\":\"movable\",\"cpus\":\"2\","
+		"\"on\":\"\"},"
+		"{\"irq\":41,\"name\":\"nvme0q2\",\"device\":\"nvme0\",\"state\":\"managed\",\"cpus\":\"2\",\"on\":"
+		"\"1\"},"
+		"{\"irq\":42,\"name\":\"nvme0q3\",\"state\":\"foreign\",\"cpus\":\"2\",\"on\":\"1\",\"planned\":true,"
+		"\"back\":true}]},"
 		"\"domains\":[{\"name\":\"db1\",\"uuid\":\"00000000-0000-4000-8000-000000000001\","
 		"\"capability\":\"live-map\",\"managed\":true,\"priority\":-10,"
 		"\"threads\":[{\"kind\":\"vcpu\",\"id\":0,\"cpus\":\"0-1,4-5\",\"planned\":true},"
@@ -71,7 +77,9 @@ static void test_design(void **state)
 		"{\"op\":\"del-iothread\",\"domain\":\"db1\",\"id\":3},"
 		"{\"op\":\"limit-slice\",\"unit\":\"user.slice\",\"cpus\":\"0-1\",\"interim\":true},"
 		"{\"op\":\"limit-slice\",\"unit\":\"system.slice\",\"cpus\":\"\"},"
-		"{\"op\":\"ban-irqs\",\"cpus\":\"6\"}],"
+		"{\"op\":\"ban-irqs\",\"cpus\":\"6\"},"
+		"{\"op\":\"move-irq\",\"irq\":40,\"name\":\"nvme0q1\",\"cpus\":\"2\"},"
+		"{\"op\":\"move-irq\",\"irq\":40,\"name\":\"nvme0q1\",\"cpus\":\"0-7\",\"back\":true}],"
 		"\"diagnostics\":[{\"code\":\"pin-conflict\",\"severity\":\"info\",\"subject\":\"host\","
 		"\"text\":\"Meets.\"}],\"infeasible\":true}";
 	struct vbmq_snapshot *s = model_snapshot();
@@ -268,8 +276,9 @@ static void test_report(void **state)
 				     "\"kind\":\"iothread\",\"id\":1,"));
 	assert_non_null(strstr(text, "{\"check\":\"map\",\"domain\":\"db1\",\"disk\":\"vda\",\"text\":\"why\"}"));
 	assert_non_null(strstr(text, "{\"check\":\"ok\",\"host\":\"init.scope\",\"want\":\"0\",\"is\":\"0\"}"));
-	assert_non_null(strstr(text, "\"counts\":{\"steps\":10,\"pending\":2,\"done\":2,\"dry_run\":2,\"failed\":1,"
-				     "\"skipped\":1,\"undone\":1,\"undo_failed\":1,\"domains_failed\":1,\"checks\":8,"
+	assert_non_null(strstr(text, "{\"check\":\"ok\",\"irq\":40,\"want\":\"2\",\"is\":\"2\"}"));
+	assert_non_null(strstr(text, "\"counts\":{\"steps\":12,\"pending\":2,\"done\":2,\"dry_run\":2,\"failed\":2,"
+				     "\"skipped\":2,\"undone\":1,\"undo_failed\":1,\"domains_failed\":1,\"checks\":10,"
 				     "\"bad_checks\":5}}"));
 	for (size_t i = 0; i < r->n_results; i++)
 		r->results[i].outcome = VBMQ_OUTCOME_DONE;

@@ -46,9 +46,9 @@ static void test_round_trip(void **state)
 
 	attack_round_trip(parse, text);
 	assert_int_equal(vbmq_undo_parse("doc", text, strlen(text), &b, NULL), 0);
-	assert_int_equal(a->n_entries, 6);
-	assert_int_equal(b->n_entries, 6);
-	for (size_t i = 0; i < 6; i++) {
+	assert_int_equal(a->n_entries, 7);
+	assert_int_equal(b->n_entries, 7);
+	for (size_t i = 0; i < 7; i++) {
 		struct vbmq_undo_entry x = a->entries[i], y = b->entries[i];
 
 		assert_string_equal(x.name ? x.name : "", y.name ? y.name : "");
@@ -116,22 +116,25 @@ static void test_errors(void **state)
 {
 	static const struct attack_case cases[] = {
 		{ "vbmq-undo/1", "vbmq-undo/3", "doc: schema: \"vbmq-undo/3\" where \"vbmq-undo/1\" is expected" },
-		{ "\"kind\": \"added\"", "\"kind\": \"gone\"", "entries[2].kind: \"gone\" is none of: affinity, task" },
+		{ "\"kind\": \"added\"", "\"kind\": \"gone\"", "entries[3].kind: \"gone\" is none of: affinity, task" },
 		{ "\"kind\": \"added\"", "\"kind\": \"polling\"", NULL },
-		{ "\"kind\": \"added\"", "\"kind\": \"map\"", "entries[2]: key \"target\" is missing" },
-		{ "\"kind\": \"task\"", "\"kind\": \"added\"", "entries[1]: key \"id\" is missing" },
+		{ "\"kind\": \"added\"", "\"kind\": \"map\"", "entries[3]: key \"target\" is missing" },
+		{ "\"kind\": \"task\"", "\"kind\": \"added\"", "entries[2]: key \"id\" is missing" },
 		{ "\"settled\": true,", "", "entries[0]: key \"settled\" is missing" },
 		{ "\"settled\": true", "\"settled\": 1", "entries[0].settled: is an integer, not a boolean" },
-		{ "\"thread\": \"iothread\"", "\"thread\": \"cpu\"", "entries[3].thread: \"cpu\" is none of" },
-		{ "\"pin\": \"1-2\"", "\"pin\": \"2-1\"", "entries[3].pin: " },
+		{ "\"thread\": \"iothread\"", "\"thread\": \"cpu\"", "entries[4].thread: \"cpu\" is none of" },
+		{ "\"pin\": \"1-2\"", "\"pin\": \"2-1\"", "entries[4].pin: " },
 		{ "\"pin\": \"1-2\",", "", NULL },
 		{ "\"start\": 987654321", "\"start\": 0.5", "entries[0].start: is a number with a fraction" },
-		{ "\"map\": [", "\"map\": [-1,", "entries[5].map[0]: -1 is outside 0..4294967295" },
-		{ "\"map\": [", "\"map\": [1,", "entries[5].applied: has not as many queues as \"map\"" },
-		{ "\"applied\": [", "\"applied\": [[],", "entries[5].applied: has not as many queues as \"map\"" },
+		{ "\"map\": [", "\"map\": [-1,", "entries[6].map[0]: -1 is outside 0..4294967295" },
+		{ "\"map\": [", "\"map\": [1,", "entries[6].applied: has not as many queues as \"map\"" },
+		{ "\"applied\": [", "\"applied\": [[],", "entries[6].applied: has not as many queues as \"map\"" },
 		{ "\"part\": \"irqbalance\"", "\"part\": \"cron\"", "entries[0].part: \"cron\" is none of" },
 		{ "\"part\": \"irqbalance\"", "\"uuid\": \"irqbalance\"", "entries[0]: key \"part\" is missing" },
-		{ "\"target\": \"vda\"", "\"target\": 1", "entries[5].target: is an integer, not a string" },
+		{ "\"name\": \"nvme0q1\"", "\"name\": \"..\"", "entries[1].name: is no name of an interrupt" },
+		{ "\"name\": \"nvme0q1\"", "\"name\": \"a/b\"", "entries[1].name: is no name of an interrupt" },
+		{ "\"irq\": 3", "\"irq\": -1", "entries[1].irq: -1 is outside 0..2147483647" },
+		{ "\"target\": \"vda\"", "\"target\": 1", "entries[6].target: is an integer, not a string" },
 	};
 	_cleanup_free_ char *text = model_text();
 

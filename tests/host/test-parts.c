@@ -187,6 +187,7 @@ struct irqbalance {
 	pthread_t thread;
 	int fd, stop[2];
 	char banned[256]; /* its answer */
+	char spared[600]; /* ... " 5 7": interrupts it leaves alone */
 	char told[512]; /* the last "settings" */
 	atomic_int n_told;
 	atomic_bool mute;
@@ -195,7 +196,7 @@ struct irqbalance {
 
 static void serve_one(struct irqbalance *b)
 {
-	char buf[500], control[CMSG_SPACE(sizeof(struct ucred))], reply[512];
+	char buf[500], control[CMSG_SPACE(sizeof(struct ucred))], reply[8192];
 	struct iovec iov = { buf, sizeof(buf) };
 	struct msghdr msg = {
 		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
@@ -211,7 +212,12 @@ static void serve_one(struct irqbalance *b)
 		b->told[n] = '\0';
 		atomic_fetch_add(&b->n_told, 1);
 	} else if (n >= 5 && memcmp(buf, "setup", 5) == 0) {
-		snprintf(reply, sizeof(reply), "SLEEP 10 IRQ 5 LOAD 1 DIFF 1 CLASS 2 BANNED %s", b->banned);
+		size_t len = (size_t)snprintf(reply, sizeof(reply), "SLEEP 10 ");
+
+		for (const char *at = b->spared; *at; at += 1 + strcspn(at + 1, " "))
+			len += (size_t)snprintf(reply + len, sizeof(reply) - len, "IRQ %d LOAD 1 DIFF 1 CLASS 2 ",
+						atoi(at));
+		snprintf(reply + len, sizeof(reply) - len, "BANNED %s", b->banned);
 		if (send(fd, reply, strlen(reply), MSG_NOSIGNAL) < 0 && errno != EPIPE)
 			abort(); /* EPIPE: who waited has given up */
 	}
@@ -370,6 +376,50 @@ static void test_irqbalance_foreign(void **state)
 	}
 }
 
+/* Single interrupts: ours come and go, what others had it leave alone stays. */
+static void test_irqbalance_spares(void **state)
+{
+	struct vbmq_err err = VBMQ_ERR_INIT;
+	struct irqbalance b;
+	struct vbmq_part p;
+
+	start(&b, 4244, "", "");
+	strcpy(b.spared, " 5");
+	vbmq_irqbalance_read(b.t->root, &p);
+	assert_int_equal(p.state, VBMQ_PART_OK);
+	assert_true(vbmq_irqbalance_spares(5));
+	assert_false(vbmq_irqbalance_spares(50));
+	assert_int_equal(vbmq_irqbalance_spare(b.t->root, 50, true, &err), 0);
+	wait_for_told(&b, 1);
+	assert_string_equal(b.told, "settings ban irqs 5 50");
+	assert_true(vbmq_irqbalance_spares(50)); /* before it is read again */
+	strcpy(b.spared, " 5 50 7");
+	assert_int_equal(vbmq_irqbalance_spare(b.t->root, 50, true, &err), 0); /* it does already */
+	assert_int_equal(vbmq_irqbalance_spare(b.t->root, 5, true, &err), 0);
+	assert_int_equal(vbmq_irqbalance_spare(b.t->root, 51, false, &err), 0);
+	assert_int_equal(atomic_load(&b.n_told), 1);
+	assert_int_equal(vbmq_irqbalance_spare(b.t->root, 50, false, &err), 0);
+	wait_for_told(&b, 2);
+	assert_string_equal(b.told, "settings ban irqs 5 7");
+	strcpy(b.spared, " 7");
+	assert_int_equal(vbmq_irqbalance_spare(b.t->root, 7, false, &err), 0);
+	wait_for_told(&b, 3);
+	assert_string_equal(b.told, "settings ban irqs NONE");
+	/* a command has 500 bytes */
+	b.spared[0] = '\0';
+	for (int i = 0; i < 118; i++)
+		strcat(b.spared, " 100");
+	assert_int_equal(vbmq_irqbalance_spare(b.t->root, 100000, true, &err), 0);
+	wait_for_told(&b, 4);
+	assert_int_equal(vbmq_irqbalance_spare(b.t->root, 100000000, true, &err), 0);
+	wait_for_told(&b, 5);
+	strcat(b.spared, " 100000");
+	assert_int_equal(vbmq_irqbalance_spare(b.t->root, 2000000000, true, &err), -E2BIG);
+	assert_int_equal(atomic_load(&b.n_told), 5);
+	stop(&b);
+	assert_int_equal(vbmq_irqbalance_spare("/nowhere", 5, true, &err), 0); /* none runs */
+}
+
 static void test_irqbalance_refuses(void **state)
 {
 	struct tree *t = tree_from_text("/run/irqbalance/irqbalance77.sock = stale\n");
@@ -399,6 +449,7 @@ int main(void)
 		cmocka_unit_test(test_irqbalance),
 		cmocka_unit_test(test_irqbalance_silent),
 		cmocka_unit_test(test_irqbalance_foreign),
+		cmocka_unit_test(test_irqbalance_spares),
 		cmocka_unit_test(test_irqbalance_refuses),
 	};
 

@@ -111,6 +111,7 @@ void sim_step(struct vbmq_snapshot *s, const struct vbmq_step *step)
 		break;
 	case VBMQ_STEP_LIMIT_SLICE:
 	case VBMQ_STEP_BAN_IRQS:
+	case VBMQ_STEP_MOVE_IRQ:
 		break; /* these hosts are described ones */
 	}
 }

@@ -44,7 +44,7 @@ class Vbmqd:
         # A test never touches the machine it runs on: guests are its own, slices and irqbalance are not.
         os.mkdir(self.conf + ".d")
         with open(self.conf + ".d/00-host.conf", "w", encoding="utf-8") as f:
-            f.write("[host]\nslices=no\nirqbalance=no\nnova=no\n")
+            f.write("[host]\nslices=no\nirqbalance=no\ninterrupts=no\nnova=no\n")
         self.args = ["--config", self.conf, "--run-dir", self.run_dir, "--bus", bus.address, "--debug", *args]
         if uri:
             self.args += ["--uri", uri]
