@@ -19,7 +19,7 @@
  * cost (planner_place.c), so the sum over a chain of moves counts, exactly. Homes follow the same rule (planner_home.c).
  *
  * These three make a pass. Should a leash have lost its last shared core to it, that leash gets one core kept and the
- * pass is done again.
+ * pass is done again, from the highest priority down.
  *
  * Fixed point. A placement must be where the planner would leave it: planning on the state it produces must give no step,
  * or a daemon that reconciles would never come to rest. So passes are repeated, each standing on the places the pass
@@ -61,23 +61,36 @@ static bool floats(const struct vbmq_pl_thread *t)
 	return t->role == VBMQ_PL_FLOAT && t->unit == VBMQ_PL_NONE && t->exists;
 }
 
-/* A core for a leash to keep, best one on which none of those stands who got a core; -1: it has all of them already. */
+/*
+ * A core for a leash to keep; -1: it has all of them already. Best is one that a unit of the lowest priority has, then one on which
+ * none of those stands who got a core.
+ */
 static int core_to_keep(const struct vbmq_pl *pl, const struct vbmq_cpuset *leash)
 {
 	struct vbmq_cpuset able = vbmq_cpuset_and(leash, &pl->base), standing = VBMQ_CPUSET_EMPTY;
+	struct vbmq_cpuset lowest = VBMQ_CPUSET_EMPTY; /* cores */
+	int32_t priority = INT32_MAX;
 	int keep = -1;
 
-	for (size_t u = 0; u < pl->n_units; u++)
-		for (size_t t = 0; t < pl->units[u].n_threads; t++) {
-			uint32_t index = pl->units[u].threads[t];
+	for (size_t u = 0; u < pl->n_units; u++) {
+		const struct vbmq_pl_unit *unit = &pl->units[u];
 
-			index = pl->domains[pl->units[u].domain].threads[index].now;
-			standing = vbmq_cpuset_or(&standing, &pl->sets[index].cpus);
+		if (vbmq_cpuset_intersects(&pl->host->cores[unit->core].cpus, &able) && unit->priority <= priority) {
+			if (unit->priority < priority)
+				lowest = VBMQ_CPUSET_EMPTY;
+			priority = unit->priority;
+			vbmq_cpuset_add(&lowest, unit->core);
 		}
+		for (size_t t = 0; t < unit->n_threads; t++) {
+			uint32_t now = pl->domains[unit->domain].threads[unit->threads[t]].now;
+
+			standing = vbmq_cpuset_or(&standing, &pl->sets[now].cpus);
+		}
+	}
 	for (int c = vbmq_cpuset_next(&able, 0); c >= 0; c = vbmq_cpuset_next(&able, (unsigned)c + 1)) {
 		uint32_t core = pl->host->core_of[c];
 
-		if (vbmq_cpuset_has(&pl->kept, core))
+		if (!vbmq_cpuset_has(&lowest, core))
 			continue;
 		if (keep < 0)
 			keep = (int)core;
@@ -145,21 +158,55 @@ static void mark_leashes(struct vbmq_pl *pl)
 				pl->sets[pl->domains[i].threads[j].leash].floats = true;
 }
 
+static int try_pass(struct vbmq_pl *pl)
+{
+	int r = vbmq_pl_grant(pl);
+
+	for (size_t i = 0; i < pl->n_domains && r == 0; i++)
+		r = vbmq_pl_map_queues(&pl->domains[i]);
+	if (r == 0)
+		r = vbmq_pl_place(pl);
+	if (r == 0)
+		mark_leashes(pl);
+	return r;
+}
+
+/* The next lower priority of any domain; false: there is none. */
+static bool lower(struct vbmq_pl *pl)
+{
+	int32_t next = INT32_MIN;
+	bool found = false;
+
+	for (size_t i = 0; i < pl->n_domains; i++)
+		if (pl->domains[i].wish.priority < pl->least && (!found || pl->domains[i].wish.priority > next)) {
+			next = pl->domains[i].wish.priority;
+			found = true;
+		}
+	pl->least = next;
+	return found;
+}
+
+/* Where a leash suffers, what it keeps is settled for the highest priority first, as if those below wished for nothing, and so
+ * on: or their wishes would decide at which core the higher ones lose. */
 static int run_pass(struct vbmq_pl *pl)
 {
 	int r;
 
 	pl->kept = VBMQ_CPUSET_EMPTY;
-	do {
-		r = vbmq_pl_grant(pl);
-		for (size_t i = 0; i < pl->n_domains && r == 0; i++)
-			r = vbmq_pl_map_queues(&pl->domains[i]);
-		if (r == 0)
-			r = vbmq_pl_place(pl);
-		if (r < 0)
-			return r;
-		mark_leashes(pl);
-	} while (keep_for_leash(pl));
+	pl->least = INT32_MIN;
+	r = try_pass(pl);
+	if (r < 0)
+		return r;
+	if (keep_for_leash(pl)) {
+		pl->kept = VBMQ_CPUSET_EMPTY;
+		pl->least = INT32_MAX;
+		while (lower(pl))
+			do {
+				r = try_pass(pl);
+				if (r < 0)
+					return r;
+			} while (keep_for_leash(pl));
+	}
 	return place_floats(pl);
 }
 

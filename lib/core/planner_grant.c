@@ -446,7 +446,7 @@ int vbmq_pl_grant(struct vbmq_pl *pl)
 	for (size_t i = 0; i < n_domains; i++)
 		priorities[i] = pl->domains[i].wish.priority;
 	qsort(priorities, n_domains, sizeof(*priorities), by_priority);
-	for (size_t i = 0; i < n_domains && r == 0; i++)
+	for (size_t i = 0; i < n_domains && r == 0 && priorities[i] >= pl->least; i++)
 		if (i == 0 || priorities[i] != priorities[i - 1])
 			r = grant_class(&g, priorities[i], claims, flags);
 	for (uint32_t i = 0; i < n_domains && r == 0; i++)

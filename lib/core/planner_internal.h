@@ -145,6 +145,7 @@ struct vbmq_pl {
 	size_t pack; /* threads of a domain on one core under exclusive=cpu */
 
 	/* the pass */
+	int32_t least; /* priority of domains that are granted anything */
 	struct vbmq_cpuset mixed; /* CPUs of which threads that never have a place of their own have but one core */
 	struct vbmq_pl_fits *fits;
 	size_t n_fits;
