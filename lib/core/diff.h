@@ -21,3 +21,6 @@
 int vbmq_diff(const struct vbmq_snapshot *snapshot, const struct vbmq_placement *placement,
 	      struct vbmq_step **ret_steps, size_t *ret_n, struct vbmq_err *err);
 void vbmq_steps_free(struct vbmq_step *steps, size_t n);
+
+/* Whether a thread polls as it should: what needs no step, and what verify looks for. A mode that is not said is as good as any. */
+bool vbmq_polls_as(const struct vbmq_polling *is, const struct vbmq_polling *want);

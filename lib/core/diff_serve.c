@@ -8,7 +8,7 @@
 
 #include "core/diff_internal.h"
 
-static bool polls_alike(const struct vbmq_polling *is, const struct vbmq_polling *want)
+bool vbmq_polls_as(const struct vbmq_polling *is, const struct vbmq_polling *want)
 {
 	return is->max_ns == want->max_ns && is->grow == want->grow && is->shrink == want->shrink &&
 	       (want->mode == VBMQ_POLL_UNSAID || is->mode == want->mode);
@@ -22,7 +22,7 @@ int vbmq_diff_polling(struct vbmq_diff_walk *w, bool exclusive)
 		struct vbmq_step *s;
 
 		if (!m->to->has_polling || late != exclusive ||
-		    (m->was && polls_alike(&m->was->polling, &m->to->polling)))
+		    (m->was && vbmq_polls_as(&m->was->polling, &m->to->polling)))
 			continue;
 		s = vbmq_diff_step(w, VBMQ_STEP_SET_POLLING, m->domain, m->to->id);
 		if (!s)

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/diff.h"
 #include "core/irqs.h"
 #include "core/parts.h"
 #include "util/array.h"
@@ -106,12 +107,6 @@ static void find_strangers(const struct verify *v, uint32_t domain, const struct
 		vbmq_strbuf_printf(b, " and %zu more", *ret_n - NAMED_MAX);
 }
 
-static bool polls_alike(const struct vbmq_polling *is, const struct vbmq_polling *want)
-{
-	return is->max_ns == want->max_ns && is->grow == want->grow && is->shrink == want->shrink &&
-	       (want->mode == VBMQ_POLL_UNSAID || is->mode == want->mode);
-}
-
 static int check_place(struct verify *v, struct vbmq_check *c, const struct vbmq_place_thread *p,
 		       const struct vbmq_thread *is)
 {
@@ -134,7 +129,7 @@ static int check_place(struct verify *v, struct vbmq_check *c, const struct vbmq
 		vbmq_strbuf_done(&b);
 		b = VBMQ_STRBUF_INIT;
 	}
-	if (p->has_polling && !polls_alike(&is->polling, &p->polling)) {
+	if (p->has_polling && !vbmq_polls_as(&is->polling, &p->polling)) {
 		vbmq_strbuf_printf(&b, "polls with max %llu ns, grow %u, shrink %u; should with %llu, %u, %u",
 				   (unsigned long long)is->polling.max_ns, is->polling.grow, is->polling.shrink,
 				   (unsigned long long)p->polling.max_ns, p->polling.grow, p->polling.shrink);

@@ -2,7 +2,6 @@
 
 #include "props.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,22 +9,10 @@
 #include "core/diff.h"
 #include "core/leash.h"
 #include "core/planner.h"
+#include "say.h"
 #include "sim.h"
 #include "util/cleanup.h"
 #include "util/err.h"
-
-static char said[512];
-
-static const char *say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static const char *say(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(said, sizeof(said), fmt, ap);
-	va_end(ap);
-	return said;
-}
 
 static bool has_diag(const struct vbmq_place_domain *d, const char *code)
 {

@@ -2,26 +2,13 @@
 
 #include "wishes.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "core/planner.h"
+#include "say.h"
 #include "sim.h"
 #include "util/err.h"
-
-static char said[512];
-
-static const char *say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static const char *say(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(said, sizeof(said), fmt, ap);
-	va_end(ap);
-	return said;
-}
 
 static struct vbmq_placement *plan(const struct vbmq_snapshot *s, const struct vbmq_policy *policy)
 {

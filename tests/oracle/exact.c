@@ -2,25 +2,11 @@
 
 #include "exact.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "ilp.h"
-
-static char said[256];
-
-static const char *say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static const char *say(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(said, sizeof(said), fmt, ap);
-	va_end(ap);
-	return said;
-}
+#include "say.h"
 
 /* --- who has a core --------------------------------------------------------------------------------------------------- */
 
