@@ -101,11 +101,7 @@ void vbmqd_cycle_begin(struct vbmqd_manager *m, struct vbmqd_request *request)
 	m->cycle.request = request;
 	m->cycle.phase = VBMQD_PHASE_SURVEY; /* from here on it shows as planning */
 	for (size_t i = 0; i < m->domains.n; i++)
-		m->domains.items[i]->fresh = false;
-	if (!request)
-		return;
-	for (size_t i = 0; i < m->domains.n; i++)
-		vbmqd_domain_mark(m->domains.items[i]);
+		vbmqd_domain_begin(m->domains.items[i], !request);
 }
 
 /* An own cycle that could not do its work is tried again, not in a tight loop. */

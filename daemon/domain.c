@@ -133,6 +133,27 @@ void vbmqd_domain_tuned(struct vbmqd_domain *d)
 		d->state = VBMQD_DOMAIN_DIRTY;
 }
 
+void vbmqd_domain_listed(struct vbmqd_domain *d)
+{
+	if (d->state == VBMQD_DOMAIN_READING)
+		d->stirred = true; /* it is being looked at */
+	else if (!d->fresh)
+		vbmqd_domain_mark(d);
+}
+
+void vbmqd_domain_begin(struct vbmqd_domain *d, bool own)
+{
+	d->fresh = own && d->late;
+	d->late = false;
+	if (!own)
+		vbmqd_domain_mark(d);
+}
+
+void vbmqd_domain_late(struct vbmqd_domain *d)
+{
+	d->late = d->state == VBMQD_DOMAIN_CLEAN;
+}
+
 void vbmqd_domain_read_ok(struct vbmqd_domain *d, struct vbmq_domain *seen, const struct vbmq_err *metadata)
 {
 	vbmq_domain_free(d->seen);

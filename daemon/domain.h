@@ -42,7 +42,8 @@ struct vbmqd_domain {
 	struct vbmq_err error; /* why reading or applying failed last; code 0: it did not */
 	unsigned failures; /* in a row, reading or applying */
 	uint64_t retry_at; /* CLOCK_MONOTONIC, microseconds; with failures */
-	bool fresh; /* a read was begun in this cycle */
+	bool fresh; /* read for this cycle: begun in it, or come back too late for the one before */
+	bool late; /* its read came back after its cycle had gone on without, and no cycle has used it yet */
 	bool touched; /* by the apply that is under way */
 	bool drifted; /* drift was announced and has not been mended */
 	bool listed; /* mark of a survey */
@@ -69,6 +70,14 @@ void vbmqd_domains_done(struct vbmqd_domains *d);
 void vbmqd_domain_mark(struct vbmqd_domain *d);
 /* Its pins changed, or other settings of libvirt's own. */
 void vbmqd_domain_tuned(struct vbmqd_domain *d);
+/*
+ * What a survey, a cycle's beginning and a slow read mean for it. A read that takes longer than a cycle's patience is of use only to
+ * the next cycle, so that one takes it as it came and does not read anew: with rechecks more frequent than its reads are
+ * quick, a guest would never be known otherwise.
+ */
+void vbmqd_domain_listed(struct vbmqd_domain *d);
+void vbmqd_domain_begin(struct vbmqd_domain *d, bool own); /* own: nobody asked for what is now */
+void vbmqd_domain_late(struct vbmqd_domain *d);
 /* A result of a read; takes seen. */
 void vbmqd_domain_read_ok(struct vbmqd_domain *d, struct vbmq_domain *seen, const struct vbmq_err *metadata);
 /* Reading (or applying) failed; next try after 1 s doubling up to retry_max_ms. */

@@ -20,7 +20,9 @@
  * A read that takes long must not hold up the others: once nothing has come back for a tenth of call-timeout, the cycle goes on without
  * the slow ones, which count as not answering (the planner leaves such a domain alone and keeps off its cores). For a
  * domain that was never read there is nothing to keep off, so it is given longer. Who asks for Verify wants to know of every domain, so
- * each gets all of call-timeout, and those that took even longer are named in the report. When a slow read comes back after all, it wants a new cycle; when its call-timeout passes, the domain is unresponsive until
+ * each gets all of call-timeout, and those that took even longer are named in the report. When a slow read comes back after all, it wants a new cycle, which takes
+ * what it brought without reading once more (a recheck does not either, as long as it is being read: reads slower than rechecks would
+ * never be used); when its call-timeout passes, the domain is unresponsive until
  * the hung call returns. Domains whose read or apply failed are tried again with exponential back-off up to retry-max; until then
  * our own cycles treat them as not answering, too.
  */
@@ -277,7 +279,7 @@ static void take_list(struct vbmqd_manager *m, const struct vbmq_virt_name *name
 		}
 		d->listed = true;
 		d->gone = false;
-		vbmqd_domain_mark(d);
+		vbmqd_domain_listed(d);
 	}
 	for (size_t i = m->domains.n; i-- > 0;) {
 		if (!m->domains.items[i]->listed)
@@ -377,7 +379,9 @@ static void arm_patience(struct vbmqd_manager *m)
 /* The read of d is over, one way or the other; d may be gone afterwards. */
 static void read_end(struct vbmqd_manager *m, struct vbmqd_domain *d, uint32_t cycle)
 {
-	if (d->gone)
+	bool gone = d->gone;
+
+	if (gone)
 		vbmqd_domains_remove(&m->domains, d->uuid);
 	if (cycle == m->cycle.number && m->cycle.n_reads) {
 		arm_patience(m);
@@ -386,6 +390,8 @@ static void read_end(struct vbmqd_manager *m, struct vbmqd_domain *d, uint32_t c
 		return;
 	}
 	/* Slower than its cycle's patience: what it brought wants a cycle of its own. */
+	if (!gone)
+		vbmqd_domain_late(d);
 	m->pending = true;
 	vbmqd_reconcile_kick(m);
 }
