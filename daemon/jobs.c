@@ -10,6 +10,7 @@
 #include "daemon/log.h"
 #include "daemon/undo_file.h"
 #include "daemon/virt_loop.h"
+#include "host/irqbalance.h"
 #include "host/parts.h"
 #include "host/topology.h"
 #include "util/cleanup.h"
@@ -163,6 +164,7 @@ static void host_run(struct vbmqd_job *job)
 {
 	struct vbmqd_host_job *j = (struct vbmqd_host_job *)job;
 
+	vbmq_irqbalance_wait(NULL, j->wait_ms);
 	vbmq_topology_live(NULL, &j->host, &j->err);
 }
 
@@ -175,10 +177,15 @@ static struct vbmqd_job *host_free(struct vbmqd_job *job)
 	return NULL;
 }
 
-struct vbmqd_job *vbmqd_host_job(void *owner, const struct vbmqd_callbacks *cb, uint64_t call_timeout_ms)
+struct vbmqd_job *vbmqd_host_job(void *owner, const struct vbmqd_callbacks *cb, bool verify, uint64_t call_timeout_ms)
 {
-	return job_new(sizeof(struct vbmqd_host_job), owner, cb, "host", host_run, host_free, VBMQD_KEY_HOST,
-		       VBMQD_JOB_TIMEOUT_MS(call_timeout_ms));
+	struct vbmqd_host_job *j = job_new(sizeof(*j), owner, cb, "host", host_run, host_free, VBMQD_KEY_HOST,
+					   VBMQD_JOB_TIMEOUT_MS(call_timeout_ms));
+
+	if (!j)
+		return NULL;
+	j->wait_ms = verify ? call_timeout_ms + call_timeout_ms / 2 : 0;
+	return &j->job;
 }
 
 /* --- read one domain ------------------------------------------------------------------------------------------------ */

@@ -47,6 +47,7 @@ struct vbmqd_list_job {
 
 struct vbmqd_host_job {
 	struct vbmqd_job job;
+	uint64_t wait_ms; /* for irqbalance to say what it was told; 0: not at all */
 	struct vbmq_host *host; /* result */
 	struct vbmq_err err;
 };
@@ -89,7 +90,8 @@ struct vbmqd_job *vbmqd_connect_job(void *owner, const struct vbmqd_callbacks *c
 				    uint64_t call_timeout_ms);
 struct vbmqd_job *vbmqd_list_job(void *owner, const struct vbmqd_callbacks *cb, struct vbmqd_conn *conn,
 				 uint64_t call_timeout_ms);
-struct vbmqd_job *vbmqd_host_job(void *owner, const struct vbmqd_callbacks *cb, uint64_t call_timeout_ms);
+/* verify: waits for irqbalance, within the limit */
+struct vbmqd_job *vbmqd_host_job(void *owner, const struct vbmqd_callbacks *cb, bool verify, uint64_t call_timeout_ms);
 struct vbmqd_read_job *vbmqd_read_job(void *owner, const struct vbmqd_callbacks *cb, struct vbmqd_conn *conn,
 				      const char *uuid, uint32_t cycle, uint64_t call_timeout_ms);
 struct vbmqd_apply_job *vbmqd_apply_job(void *owner, const struct vbmqd_callbacks *cb, struct vbmqd_conn *conn);

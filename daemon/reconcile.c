@@ -342,7 +342,8 @@ static void survey_step(struct vbmqd_manager *m)
 		return;
 	}
 	list = vbmqd_list_job(m, &list_cb, m->conn, m->conf.call_timeout_ms);
-	host = vbmqd_host_job(m, &host_cb, m->conf.call_timeout_ms);
+	host = vbmqd_host_job(m, &host_cb, m->cycle.request && m->cycle.request->kind == VBMQD_REQUEST_VERIFY,
+			      m->conf.call_timeout_ms);
 	if (!list || !host) {
 		if (list)
 			list->ops->free(list);

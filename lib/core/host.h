@@ -69,6 +69,7 @@ struct vbmq_part {
 	struct vbmq_cpuset cpus; /* unit: what it is limited to, empty: nothing; irqbalance: what it bans */
 	uint32_t pid; /* irqbalance: the process and its start time; 0 otherwise */
 	uint64_t start;
+	bool pending; /* irqbalance: cpus is what it was told, it has not said so itself yet. Not in the document */
 	bool held; /* we set it before: */
 	struct vbmq_cpuset found; /* what it was then */
 	struct vbmq_cpuset applied; /* what we set last */

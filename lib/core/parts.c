@@ -284,6 +284,12 @@ static int explain(struct vbmq_check *c)
 	return c->text ? 0 : -ENOMEM;
 }
 
+static int say_pending(struct vbmq_check *c)
+{
+	c->text = strdup("was told so; it acts and tells at its next scan, and has not yet");
+	return c->text ? 0 : -ENOMEM;
+}
+
 int vbmq_parts_verify(const struct vbmq_snapshot *after, const struct vbmq_placement *placement,
 		      struct vbmq_report *report)
 {
@@ -301,8 +307,11 @@ int vbmq_parts_verify(const struct vbmq_snapshot *after, const struct vbmq_place
 		c->id = i;
 		c->want = placement->parts[i].cpus;
 		c->is = is->cpus;
-		if (is_as_wanted(i, is, &placement->parts[i]))
+		if (is_as_wanted(i, is, &placement->parts[i])) {
+			if (is->pending && say_pending(c) < 0)
+				return -ENOMEM;
 			continue;
+		}
 		c->kind = VBMQ_CHECK_DRIFT;
 		report->n_bad_checks++;
 		if (explain(c) < 0)

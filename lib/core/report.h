@@ -44,7 +44,7 @@ struct vbmq_check {
 	bool is_part; /* of the host: id is the part, domain means nothing */
 	char target[VBMQ_TARGET_MAX + 1];
 	struct vbmq_cpuset want, is; /* for OK, DRIFT, OVERLAP */
-	char *text; /* NULL for OK */
+	char *text; /* NULL for OK, unless it is only known from what we set */
 };
 
 struct vbmq_report {

@@ -14,12 +14,14 @@
  *
  * A new list takes effect, and is told by "setup", at the next scan only (ten seconds by default), and 1.9.2 answers nobody
  * while it sleeps in a scan. So what was set or answered last is kept for that very process, and holds: what was set for
- * as long as two scans take, what was answered until it answers again.
+ * as long as two scans take, what was answered until it answers again. Who wants to know whether it has taken what was set waits
+ * for it to say so (vbmq_irqbalance_wait()); what it says after these two scans is believed, whatever was set.
  */
 #include "host/irqbalance.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,6 +46,7 @@
 #define SCAN_MS 10000u /* as long as it has not told */
 #define SCANS_TO_WAIT 2u
 #define SLACK_MS 2000u
+#define WAIT_STEP_MS 250u
 #define SPARED_MAX 128u /* more than fit into a command */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -335,8 +338,10 @@ void vbmq_irqbalance_read(const char *sysroot, struct vbmq_part *ret)
 		learn(&answer);
 	p.state = last.answered || last.set_until ? VBMQ_PART_OK : VBMQ_PART_SILENT;
 	p.cpus = last.bans;
-	if (last.set_until && (now_ms() < last.set_until || !last.answered))
+	if (last.set_until && (now_ms() < last.set_until || !last.answered)) {
 		p.cpus = last.handed_back ? own : last.set;
+		p.pending = !last.answered || !vbmq_cpuset_equal(&p.cpus, &last.bans);
+	}
 	/* as far as is known here: vbmq_undo_overlay() knows better where the list is ours of an earlier life */
 	theirs = !vbmq_cpuset_equal(&p.cpus, &own) && (!last.set_until || last.handed_back);
 	pthread_mutex_unlock(&lock);
@@ -377,6 +382,43 @@ int vbmq_irqbalance_ban(const char *sysroot, const struct vbmq_cpuset *cpus, str
 	last.set_until = now_ms() + SCANS_TO_WAIT * last.scan_ms + SLACK_MS;
 	pthread_mutex_unlock(&lock);
 	return 0;
+}
+
+/* With the lock held: what was set has not been said, and there is time left for that. */
+static bool is_awaited(const struct vbmq_cpuset *own)
+{
+	return last.set_until && now_ms() < last.set_until &&
+	       !(last.answered && vbmq_cpuset_equal(&last.bans, last.handed_back ? own : &last.set));
+}
+
+void vbmq_irqbalance_wait(const char *sysroot, uint64_t ms)
+{
+	uint64_t end = now_ms() + ms;
+	struct vbmq_cpuset own = own_list(sysroot);
+	struct answer answer;
+	char name[64];
+	uint64_t start;
+	uint32_t pid;
+	bool awaited;
+
+	for (;;) {
+		if (find(sysroot, name, &pid, &start) < 0 || !pid)
+			return;
+		pthread_mutex_lock(&lock);
+		turn_to(pid, start);
+		awaited = is_awaited(&own);
+		pthread_mutex_unlock(&lock);
+		if (!awaited || now_ms() >= end)
+			return;
+		if (ask(sysroot, name, &answer) == 0) {
+			pthread_mutex_lock(&lock);
+			learn(&answer);
+			awaited = is_awaited(&own);
+			pthread_mutex_unlock(&lock);
+		}
+		if (awaited && now_ms() < end)
+			poll(NULL, 0, WAIT_STEP_MS);
+	}
 }
 
 /* --- single interrupts ------------------------------------------------------------------------------------------------ */

@@ -15,6 +15,12 @@ struct vbmq_err;
 /* Fills state, cpus (what it bans), pid and start. ABSENT: none runs, or it has no socket there. */
 void vbmq_irqbalance_read(const char *sysroot, struct vbmq_part *ret);
 
+/*
+ * After a ban: waits until it says itself that it bans them, for ms at most, and not longer than two of its scans. Does not wait where
+ * nothing was set in this process. What it says is then what vbmq_irqbalance_read() gives, or that it has not said so yet.
+ */
+void vbmq_irqbalance_wait(const char *sysroot, uint64_t ms);
+
 /* Whether it leaves that interrupt alone, as it told when it was read last, or as it was told since. */
 bool vbmq_irqbalance_spares(uint32_t irq);
 

@@ -32,6 +32,7 @@ struct host {
 	struct vbmq_report *report;
 	struct vbmq_plan *plan;
 	unsigned fail; /* bits of parts whose steps fail */
+	bool text_of_irqbalance; /* its last check said something */
 	struct vbmq_policy policy;
 };
 
@@ -125,13 +126,17 @@ static void assert_part(const struct host *h, enum vbmq_part_id id, const char *
 }
 
 /* Bad checks of the plan against what is now. */
-static size_t verify(const struct host *h)
+static size_t verify(struct host *h)
 {
 	struct vbmq_report *report = vbmq_report_new(h->plan);
 	size_t n;
 
 	assert_int_equal(vbmq_verify(fake_state(&h->f), h->plan, report, NULL), 0);
 	n = report->n_bad_checks;
+	h->text_of_irqbalance = false;
+	for (size_t i = 0; i < report->n_checks; i++)
+		if (report->checks[i].is_part && report->checks[i].id == VBMQ_PART_IRQBALANCE)
+			h->text_of_irqbalance = report->checks[i].text;
 	vbmq_report_free(report);
 	return n;
 }
@@ -209,6 +214,13 @@ static void test_off_and_back(void **state)
 	assert_true(exclusive_seen);
 	assert_int_equal(h.plan->steps[h.plan->n_steps - 1].op, VBMQ_STEP_BAN_IRQS);
 	assert_int_equal(verify(&h), 0);
+	/* only told so far: no fault, and said */
+	fake_state(&h.f)->host->parts[VBMQ_PART_IRQBALANCE].pending = true;
+	assert_int_equal(verify(&h), 0);
+	assert_true(h.text_of_irqbalance);
+	fake_state(&h.f)->host->parts[VBMQ_PART_IRQBALANCE].pending = false;
+	assert_int_equal(verify(&h), 0);
+	assert_false(h.text_of_irqbalance);
 
 	assert_int_equal(cycle(&h), 0); /* idempotent */
 	assert_int_equal(h.plan->n_steps, 0);

@@ -315,6 +315,15 @@ static void test_irqbalance(void **state)
 	vbmq_irqbalance_read(b.t->root, &p);
 	assert_int_equal(p.state, VBMQ_PART_OK);
 	assert_cpus(&p.cpus, "2-3,36");
+	assert_true(p.pending);
+	vbmq_irqbalance_wait(b.t->root, 300); /* in vain */
+	vbmq_irqbalance_read(b.t->root, &p);
+	assert_true(p.pending);
+	strcpy(b.banned, "10,0000000c"); /* it has scanned */
+	vbmq_irqbalance_wait(b.t->root, 60000);
+	vbmq_irqbalance_read(b.t->root, &p);
+	assert_false(p.pending);
+	assert_cpus(&p.cpus, "2-3,36");
 	want = VBMQ_CPUSET_EMPTY;
 	assert_int_equal(vbmq_irqbalance_ban(b.t->root, &want, NULL), 0);
 	wait_for_told(&b, 2);
