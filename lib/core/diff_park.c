@@ -87,6 +87,7 @@ static struct vbmq_cpuset find_room(const struct vbmq_diff_walk *w, const struct
 	room = vbmq_cpuset_andnot(&room, &taken);
 	if (vbmq_cpuset_is_empty(&room)) {
 		room = vbmq_cpuset_andnot(&w->snapshot->host->usable, &w->placement->dedicated);
+		room = vbmq_cpuset_andnot(&room, &w->placement->pinned);
 		room = vbmq_cpuset_andnot(&room, &taken);
 	}
 	return one_core(w, &room);

@@ -453,7 +453,9 @@ static bool loses(const struct actor *a)
 static bool has_room(const struct stage *st)
 {
 	struct vbmq_cpuset room = st->s->host->usable, goals = VBMQ_CPUSET_EMPTY, idle;
+	struct vbmq_cpuset owners = vbmq_cpuset_andnot(&st->p->pinned, &st->p->shared);
 
+	room = vbmq_cpuset_andnot(&room, &owners);
 	for (size_t i = 0; i < st->n; i++) {
 		const struct actor *a = &st->actors[i];
 
