@@ -12,6 +12,7 @@
 #include "cli.h"
 #include "codec/qmp_placement.h"
 #include "host/topology.h"
+#include "host/tuned.h"
 #include "output.h"
 #include "source.h"
 #include "util/cleanup.h"
@@ -111,6 +112,26 @@ static void check_parts(struct findings *f, const struct vbmq_host *h)
 		found(f, "irqbalance", GOOD, NULL, "it can be told to keep interrupts off dedicated cores");
 }
 
+/* TuneD's isolated cores, and whether irqbalance's ban list is its. */
+static void check_tuned(struct findings *f, const struct vbmq_host *h)
+{
+	const struct vbmq_part *irqbalance = &h->parts[VBMQ_PART_IRQBALANCE];
+	char profile[VBMQ_TUNED_PROFILE_MAX + 1];
+	_cleanup_free_ char *list = NULL;
+	struct vbmq_cpuset cpus;
+
+	if (!vbmq_tuned_isolated(NULL, &cpus, profile))
+		return;
+	list = vbmq_cpulist_format(&cpus);
+	cpus = vbmq_cpuset_and(&cpus, &h->online);
+	found(f, "tuned", GOOD, NULL, "its profile %s isolates CPUs %s: %s%s", profile, list ? list : "?",
+	      vbmq_cpuset_is_subset(&cpus, &h->isolated) ? "used for dedicated threads first, never shared"
+							 : "nearly all there are, so they count like the others",
+	      irqbalance->state == VBMQ_PART_FOREIGN && vbmq_cpuset_equal(&irqbalance->cpus, &cpus)
+		      ? "; irqbalance's list of banned CPUs is its, too"
+		      : "");
+}
+
 static void check_host(struct findings *f)
 {
 	struct vbmq_err err = VBMQ_ERR_INIT;
@@ -141,6 +162,7 @@ static void check_host(struct findings *f)
 		      "CPUs %s are in its cpu_dedicated_set: left to it, unless vbmqd.conf says nova=no",
 		      nova ? nova : "?");
 	}
+	check_tuned(f, h);
 	check_parts(f, h);
 	vbmq_host_free(h);
 }

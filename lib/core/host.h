@@ -82,7 +82,8 @@ struct vbmq_host {
 	char *name; /* host name or origin of the description; never NULL after finish */
 	struct vbmq_cpuset online;
 	struct vbmq_cpuset allowed; /* what the root cpuset leaves to guests and us; = online where nothing restricts */
-	struct vbmq_cpuset isolated; /* isolcpus=, nohz_full=: good for dedicated threads, never in the shared set */
+	struct vbmq_cpuset
+		isolated; /* isolcpus=, nohz_full=, TuneD's isolated_cores: good for dedicated threads, never in the shared set */
 	struct vbmq_cpuset nova; /* what Nova has for its pinned guests: never dedicated or shared by us */
 	struct vbmq_core *cores;
 	size_t n_cores;

@@ -31,6 +31,7 @@
 #include "host/topology_map.h"
 #include "host/topology_trial.h"
 #include "host/topology_xml.h"
+#include "host/tuned.h"
 #include "util/cleanup.h"
 #include "util/err.h"
 #include "util/file.h"
@@ -119,7 +120,7 @@ static void restrict_to_cgroups(const char *sysroot, struct vbmq_host *h)
 		}
 }
 
-/* Whoever kept the timer off these CPUs meant them for busy threads of their own. Not where nearly all CPUs are such
+/* Whoever kept the timer off these CPUs, or had TuneD isolate them, meant them for busy threads of their own. Not where nearly all CPUs are such
  * (nohz_full=1-N is common beside pinned guests): an eighth at least has to be left for all the rest. */
 static void add_nohz_full(struct vbmq_host *h, const struct vbmq_cpuset *nohz)
 {
@@ -132,6 +133,7 @@ static void add_nohz_full(struct vbmq_host *h, const struct vbmq_cpuset *nohz)
 
 static void live_details(const char *sysroot, struct vbmq_host *h)
 {
+	char profile[VBMQ_TUNED_PROFILE_MAX + 1];
 	struct vbmq_cpuset cpus;
 
 	if (read_cpulist(sysroot, "/sys/devices/system/cpu/online", &cpus))
@@ -139,6 +141,8 @@ static void live_details(const char *sysroot, struct vbmq_host *h)
 	if (read_cpulist(sysroot, "/sys/devices/system/cpu/isolated", &cpus))
 		h->isolated = vbmq_cpuset_and(&cpus, &h->online);
 	if (read_cpulist(sysroot, "/sys/devices/system/cpu/nohz_full", &cpus))
+		add_nohz_full(h, &cpus);
+	if (vbmq_tuned_isolated(sysroot, &cpus, profile))
 		add_nohz_full(h, &cpus);
 	if (vbmq_nova_dedicated(sysroot, &cpus))
 		h->nova = vbmq_cpuset_and(&cpus, &h->online);

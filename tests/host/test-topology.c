@@ -481,7 +481,7 @@ static struct tree *small_tree(const char *more)
 	return t;
 }
 
-static void assert_tree_allowed(const char *more, const char *allowed)
+static void assert_tree(const char *more, const char *isolated, const char *allowed)
 {
 	struct tree *t = small_tree(more);
 	struct vbmq_err err = VBMQ_ERR_INIT;
@@ -491,11 +491,27 @@ static void assert_tree_allowed(const char *more, const char *allowed)
 		fail_msg("%s", err.text);
 	assert_null(getenv("HWLOC_FSROOT"));
 	assert_set("online", &h->online, "0-6");
-	assert_set("isolated", &h->isolated, "2,6");
+	assert_set("isolated", &h->isolated, isolated);
 	assert_set("allowed", &h->allowed, allowed);
 	assert_int_equal(h->n_cores, 4);
 	vbmq_host_free(h);
 	tree_free(t);
+}
+
+static void assert_tree_allowed(const char *more, const char *allowed)
+{
+	assert_tree(more, "2,6", allowed);
+}
+
+/* TuneD's isolated cores are isolated, unless they are nearly all. */
+static void test_tuned(void **state)
+{
+	assert_tree("/etc/tuned/active_profile = cpu-partitioning\n"
+		    "/etc/tuned/cpu-partitioning-variables.conf = isolated_cores=5,7\n",
+		    "2,5-6", "0-6");
+	assert_tree("/etc/tuned/active_profile = cpu-partitioning\n"
+		    "/etc/tuned/cpu-partitioning-variables.conf = isolated_cores=0-6\n",
+		    "2,6", "0-6");
 }
 
 static void test_tree(void **state)
@@ -520,7 +536,7 @@ int main(void)
 		cmocka_unit_test(test_documents), cmocka_unit_test(test_hostile),
 		cmocka_unit_test(test_crasher),	  cmocka_unit_test(test_cut),
 		cmocka_unit_test(test_argument),  cmocka_unit_test(test_live),
-		cmocka_unit_test(test_tree),
+		cmocka_unit_test(test_tuned),	  cmocka_unit_test(test_tree),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
