@@ -63,7 +63,7 @@ const struct vbmq_conf_entry vbmq_conf_entries[] = {
 	    "The most I/O threads that iothreads=auto gives a domain whose load is not known." },
 	  VBMQ_CONF_U32, AT(policy.auto_max), 1, VBMQ_AUTO_MAX_LIMIT, NULL },
 	{ { "policy", "shared-min-cores", "auto", "auto | 1..4096",
-	    "Cores that always stay in the shared set. auto: one eighth of the usable ones, at least one." },
+	    "Cores that always stay in the shared set. auto: an eighth of them, and a CPU for four floating vCPUs up to half of them." },
 	  VBMQ_CONF_AUTO, AT(policy.shared_min_cores), 1, VBMQ_CPUS_MAX, NULL },
 	{ { "policy", "reserved-cpus", "", "a CPU list such as 0-3,32",
 	    "CPUs that are never dedicated: housekeeping. May be repeated." },

@@ -71,12 +71,38 @@ static int set_zones(struct vbmq_pl *pl)
 	return 0;
 }
 
+/* An eighth of the cores, and for n floating vCPUs a CPU for four of them, but for their sake no more than half of the cores. */
+static size_t auto_min(const struct vbmq_pl *pl, size_t n)
+{
+	size_t each = pl->n_cpus * VBMQ_VCPUS_PER_CPU, min = pl->n_cores / 8, load;
+
+	load = each ? (n * pl->n_cores + each - 1) / each : 0;
+	if (load > pl->n_cores / 2)
+		load = pl->n_cores / 2;
+	if (min < load)
+		min = load;
+	return min ? min : 1;
+}
+
+void vbmq_pl_ration(struct vbmq_pl *pl, size_t n_own)
+{
+	/* That a vCPU got an isolated core for itself must not be what gives others a core. */
+	if (!vbmq_cpuset_is_empty(&pl->isolated))
+		n_own = 0;
+	pl->shared_min =
+		pl->policy->shared_min_cores ? pl->policy->shared_min_cores : auto_min(pl, pl->n_vcpus - n_own);
+	pl->budget = pl->n_shareable > pl->shared_min ? pl->n_shareable - pl->shared_min : 0;
+}
+
 int vbmq_pl_cores_init(struct vbmq_pl *pl)
 {
 	const struct vbmq_host *h = pl->host;
 	struct vbmq_cpuset gone = vbmq_pl_taken(pl), kept = vbmq_host_whole_cores(pl->host, &pl->held_places);
-	size_t n_usable = 0, n_shareable = 0, min = pl->policy->shared_min_cores;
+	struct vbmq_cpuset counted = h->usable;
 
+	/* By what owners said, not by what of it a guest that does not answer has for itself. */
+	if (!vbmq_cpuset_is_empty(&pl->apart))
+		counted = vbmq_cpuset_andnot(&h->usable, &pl->places);
 	gone = vbmq_cpuset_or(&gone, &kept);
 	pl->cpu_ok = vbmq_cpuset_andnot(&h->usable, &gone);
 	pl->cpu_ok = vbmq_cpuset_andnot(&pl->cpu_ok, &pl->policy->reserved);
@@ -90,11 +116,11 @@ int vbmq_pl_cores_init(struct vbmq_pl *pl)
 
 		if (vbmq_cpuset_is_empty(&usable))
 			continue;
-		n_usable += !vbmq_cpuset_is_subset(&usable, &pl->apart);
+		pl->n_cores += vbmq_cpuset_intersects(&usable, &counted);
 		/* One that is kept is not shared as a whole any more, but nobody else's either. */
 		is_kept = vbmq_cpuset_intersects(&usable, &kept);
 		if (vbmq_cpuset_intersects(&usable, &pl->base))
-			n_shareable += !is_kept;
+			pl->n_shareable += !is_kept;
 		else if (!is_kept && !vbmq_cpuset_intersects(&usable, &pl->apart))
 			vbmq_cpuset_add(&pl->isolated, c);
 		if (vbmq_cpuset_is_subset(&usable, &pl->cpu_ok))
@@ -102,8 +128,8 @@ int vbmq_pl_cores_init(struct vbmq_pl *pl)
 		if (vbmq_cpuset_intersects(&usable, &pl->cpu_ok))
 			vbmq_cpuset_add(&pl->part_ok, c);
 	}
-	pl->shared_min = min ? min : n_usable / 8 ? n_usable / 8 : 1;
-	pl->budget = n_shareable > pl->shared_min ? n_shareable - pl->shared_min : 0;
+	pl->n_cpus = vbmq_cpuset_count(&counted);
+	vbmq_pl_ration(pl, 0);
 	pl->pack = usual_pack(pl);
 	return set_zones(pl);
 }

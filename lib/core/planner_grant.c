@@ -10,7 +10,8 @@
  * within a round those whose thread stands on such a place already, then running before shut off, then by name. After
  * the I/O threads of a priority come its domains with dedicated vCPUs, all vCPUs of a domain or none.
  *
- * Cores that are not isolated are rationed (budget): an augmenting path ends at an isolated core if it can.
+ * Cores that are not isolated are rationed (budget): an augmenting path ends at an isolated core if it can. The budget depends on how
+ * many vCPUs float, so it grows by a core for every few vCPUs that got one each, never by as many as they took.
  */
 
 #include <errno.h>
@@ -29,6 +30,7 @@ struct grant {
 	uint32_t *queue; /* units */
 	uint32_t *before; /* unit -> core, before the vCPUs of a domain were offered */
 	size_t n_rationed; /* cores in use that are not isolated */
+	size_t n_own; /* vCPUs that have a core each: they do not float any more */
 };
 
 struct claim {
@@ -149,8 +151,10 @@ static int offer(struct grant *g, uint32_t domain, bool part, size_t size, uint3
 			return -ENOMEM;
 		u->threads[u->n_threads++] = vcpu;
 	}
+	vbmq_pl_ration(pl, g->n_own + (vcpu != VBMQ_PL_NONE));
 	if (match(g, (uint32_t)(pl->n_units - 1))) {
 		pl->fits[fits].n_units++;
+		g->n_own += vcpu != VBMQ_PL_NONE;
 		return 1;
 	}
 	free(u->threads);
@@ -173,6 +177,7 @@ static void withdraw(struct grant *g, size_t n)
 		struct vbmq_pl_unit *u = &pl->units[--pl->n_units];
 
 		pl->fits[u->fits].n_units--;
+		g->n_own--; /* vCPUs' only */
 		free(u->threads);
 	}
 	g->n_rationed = 0;
@@ -449,6 +454,7 @@ int vbmq_pl_grant(struct vbmq_pl *pl)
 	for (size_t i = 0; i < n_domains && r == 0 && priorities[i] >= pl->least; i++)
 		if (i == 0 || priorities[i] != priorities[i - 1])
 			r = grant_class(&g, priorities[i], claims, flags);
+	vbmq_pl_ration(pl, g.n_own);
 	for (uint32_t i = 0; i < n_domains && r == 0; i++)
 		choose_serving(pl, &pl->domains[i]);
 	for (uint32_t u = 0; u < pl->n_units && r == 0; u++) {

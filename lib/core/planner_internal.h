@@ -140,6 +140,9 @@ struct vbmq_pl {
 	int32_t fastest; /* kind of core; -1: all alike */
 	uint32_t boot; /* core of the lowest usable CPU */
 	struct vbmq_cpuset kept; /* cores that this pass keeps shared for the sake of a leash */
+	size_t n_vcpus; /* vCPUs that no place of their owner's or ours keeps: they float, unless they get a core each */
+	size_t n_cores, n_cpus; /* usable, without those that are wholly set apart */
+	size_t n_shareable; /* cores with a CPU of base, and not held by a guest that does not answer */
 	size_t shared_min; /* so many cores stay shared at least */
 	size_t budget; /* so many cores that are not isolated may be dedicated */
 	size_t pack; /* threads of a domain on one core under exclusive=cpu */
@@ -184,6 +187,7 @@ int vbmq_pl_want(struct vbmq_pl *pl, struct vbmq_pl_domain *d);
 /* planner_cores.c: the pool, once; the questions, always */
 int vbmq_pl_cores_init(struct vbmq_pl *pl);
 struct vbmq_cpuset vbmq_pl_taken(const struct vbmq_pl *pl); /* CPUs of the cores where owners keep threads */
+void vbmq_pl_ration(struct vbmq_pl *pl, size_t n_own); /* sets shared_min and budget; so many vCPUs have a core each */
 int vbmq_pl_fits(struct vbmq_pl *pl, bool part, size_t size, uint32_t leash, uint32_t *ret);
 struct vbmq_cpuset vbmq_pl_avail(const struct vbmq_pl *pl, uint32_t core, bool part, uint32_t leash); /* CPUs */
 bool vbmq_pl_stands_alone(const struct vbmq_pl *pl, const struct vbmq_pl_thread *t); /* on a place it could be given */

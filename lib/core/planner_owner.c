@@ -8,9 +8,11 @@
  * nobody off: they are little, and owners often give them a corner of what is shared. It goes by what the owner said, not by
  * where a thread happens to be, so that nothing but his word changes the shared set.
  *
- * Should too little be left by that (less than shared-min-cores where the operator said a number, else a CPU for every FLOATS_PER_CPU vCPUs
+ * Should too little be left by that (less than shared-min-cores where the operator said a number, else a CPU for every VBMQ_VCPUS_PER_CPU vCPUs
  * and emulator threads that float, at least one core), the shared set is what it is without pins: to run beside a pinned vCPU is
  * better than to crowd. It is all or nothing, so that no order of guests matters.
+ *
+ * Where no guest is managed nobody asked for anything, and nothing is set apart: whoever just installs this sees nothing change.
  *
  * A leash that lies wholly on such CPUs goes on to be what its owner said: its threads float there.
  */
@@ -18,8 +20,6 @@
 #include <errno.h>
 
 #include "core/planner_internal.h"
-
-#define FLOATS_PER_CPU 4u
 
 bool vbmq_pl_said(const struct vbmq_pl *pl, const struct vbmq_pl_domain *d, const struct vbmq_thread *t,
 		  struct vbmq_cpuset *ret)
@@ -60,6 +60,12 @@ static int on_place(struct vbmq_pl *pl, struct vbmq_pl_domain *d, const struct v
 	return leash == VBMQ_LEASH_PLACE;
 }
 
+/* A vCPU that we gave a place of its own, while its guest does not answer. */
+static bool keeps(const struct vbmq_pl_domain *d, const struct vbmq_thread *t)
+{
+	return d->running && !d->d->responsive && t->held && t->own;
+}
+
 static size_t count_cores(const struct vbmq_host *h, const struct vbmq_cpuset *cpus)
 {
 	size_t n = 0;
@@ -73,11 +79,13 @@ int vbmq_pl_set_apart(struct vbmq_pl *pl)
 {
 	struct vbmq_cpuset places = VBMQ_CPUSET_EMPTY, left;
 	size_t n_floats = 0, min = pl->policy->shared_min_cores;
+	bool managed = false;
 
 	pl->base_all = pl->base;
 	for (size_t i = 0; i < pl->n_domains; i++) {
 		struct vbmq_pl_domain *d = &pl->domains[i];
 
+		managed = managed || d->managed;
 		for (size_t j = 0; j < d->d->n_threads; j++) {
 			const struct vbmq_thread *t = &d->d->threads[j];
 			struct vbmq_cpuset says;
@@ -88,18 +96,20 @@ int vbmq_pl_set_apart(struct vbmq_pl *pl)
 			is = on_place(pl, d, t, &says);
 			if (is < 0)
 				return is;
-			if (!is)
+			if (!is) {
 				n_floats += t->kind != VBMQ_THREAD_IOTHREAD;
-			else if (t->kind != VBMQ_THREAD_EMULATOR)
+				pl->n_vcpus += t->kind == VBMQ_THREAD_VCPU && !keeps(d, t);
+			}
+			if (is && t->kind != VBMQ_THREAD_EMULATOR)
 				places = vbmq_cpuset_or(&places, &says);
 		}
 	}
 	pl->places = places;
-	if (!vbmq_cpuset_intersects(&places, &pl->base))
+	if (!managed || !vbmq_cpuset_intersects(&places, &pl->base))
 		return 0;
 	left = vbmq_cpuset_andnot(&pl->base, &places);
-	if (vbmq_cpuset_is_empty(&left) ||
-	    (min ? count_cores(pl->host, &left) < min : n_floats > vbmq_cpuset_count(&left) * (size_t)FLOATS_PER_CPU))
+	if (vbmq_cpuset_is_empty(&left) || (min ? count_cores(pl->host, &left) < min
+						: n_floats > vbmq_cpuset_count(&left) * (size_t)VBMQ_VCPUS_PER_CPU))
 		return 0;
 	pl->apart = vbmq_cpuset_and(&pl->base, &places);
 	pl->base = left;

@@ -89,6 +89,9 @@ const struct vbmq_disk_wish *vbmq_wish_find_disk(const struct vbmq_wish *w, cons
 #define VBMQ_MOVE_GAIN_DEFAULT 32u
 #define VBMQ_MOVE_GAIN_MAX 1000000u
 
+/* How many floating vCPUs `auto` of shared-min-cores lets come to a CPU of the shared set. */
+#define VBMQ_VCPUS_PER_CPU 4u
+
 /* Somebody re-pinned a thread that we had placed, or changed a queue map that we had set. */
 enum vbmq_drift { VBMQ_DRIFT_REPAIR, VBMQ_DRIFT_RESPECT };
 
@@ -98,8 +101,9 @@ struct vbmq_policy {
 	bool hold_others; /* floating threads of unmanaged domains are held to the shared set; default true */
 	struct vbmq_wish defaults; /* what a managed domain gets where it says nothing; every field said */
 	uint32_t auto_max; /* I/O threads per domain for "auto" without measured load; 1..64, default 4 */
-	uint32_t
-		shared_min_cores; /* at least so many cores stay shared; 0 = one eighth of the usable ones, at least 1 */
+	/* At least so many cores stay shared. 0: of those that owners' places leave one eighth, and more where many vCPUs float: a CPU for
+	 * VBMQ_VCPUS_PER_CPU of them, but for their sake no more than half; one at least. */
+	uint32_t shared_min_cores;
 	struct vbmq_cpuset reserved; /* never dedicated (housekeeping) */
 	struct vbmq_cpuset dedicated; /* only these may be dedicated; empty = any */
 	enum vbmq_drift drift; /* default repair */

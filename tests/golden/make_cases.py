@@ -264,7 +264,8 @@ def cases():
     crowd = g("laptop", "theirs", vcpus=7)
     for v in range(7):
         crowd.pin("vcpu", v, str(v))
-    yield "pins-leave-too-little", "laptop", [crowd, g("laptop", "web1", vcpus=4)], P()
+    yield "pins-leave-too-little", "laptop", [crowd, g("laptop", "web1", wish=W())], P()
+    yield "nobody-is-managed", "laptop", [g("laptop", "theirs", vcpus=1).pin("vcpu", 0, "0-1"), g("laptop", "web1", vcpus=2)], P()
 
 
 def main():

@@ -105,16 +105,38 @@ static bool keeps_off(const struct vbmq_snapshot *s, const struct vbmq_policy *p
 		      const struct vbmq_cpuset *base, struct vbmq_cpuset *ret)
 {
 	struct vbmq_cpuset left;
+	bool managed = false;
 	size_t n;
 
+	for (size_t i = 0; i < p->n_domains; i++)
+		managed = managed || p->domains[i].managed;
 	*ret = owners_places(s, policy, p, &n);
 	left = vbmq_cpuset_andnot(base, ret);
-	*ret = vbmq_cpuset_and(ret, base);
-	if (vbmq_cpuset_is_empty(ret) || vbmq_cpuset_is_empty(&left))
+	if (!managed || !vbmq_cpuset_intersects(ret, base) || vbmq_cpuset_is_empty(&left))
 		return false;
 	if (policy->shared_min_cores)
 		return count_cores(s->host, &left) >= policy->shared_min_cores;
 	return n <= 4 * (size_t)vbmq_cpuset_count(&left);
+}
+
+/* Cores enough for a CPU for four of the vCPUs that the plan has floating; half of the cores at most. */
+static size_t floating_load(const struct vbmq_snapshot *s, const struct vbmq_placement *p,
+			    const struct vbmq_cpuset *apart, size_t n_cores)
+{
+	struct vbmq_cpuset usable = vbmq_cpuset_andnot(&s->host->usable, apart), place;
+	size_t n = 0, n_cpus = vbmq_cpuset_count(&usable), load = 0;
+
+	for (size_t i = 0; i < s->n_domains; i++)
+		for (size_t j = 0; j < p->domains[i].n_threads; j++) {
+			const struct vbmq_place_thread *t = &p->domains[i].threads[j];
+			const struct vbmq_thread *was = vbmq_domain_thread(s->domains[i], t->kind, t->id);
+
+			n += t->kind == VBMQ_THREAD_VCPU && !t->exclusive && was && !keeps_place(s->domains[i], was) &&
+			     !place_of(s, s->domains[i], was, &place);
+		}
+	while (load * n_cpus * VBMQ_VCPUS_PER_CPU < n * n_cores)
+		load++;
+	return load > n_cores / 2 ? n_cores / 2 : load;
 }
 
 static const char *check_sets(const struct vbmq_snapshot *s, const struct vbmq_policy *policy,
@@ -125,11 +147,11 @@ static const char *check_sets(const struct vbmq_snapshot *s, const struct vbmq_p
 	struct vbmq_cpuset base = base_of(h), kept = kept_places(s), apart, free, given, all;
 	bool keeps = keeps_off(s, policy, p, &base, &apart);
 
-	if (vbmq_cpuset_is_empty(&kept) && !vbmq_cpuset_is_empty(&apart) &&
+	if (vbmq_cpuset_is_empty(&kept) && vbmq_cpuset_intersects(&apart, &base) &&
 	    keeps == vbmq_cpuset_intersects(&apart, &p->shared))
 		return keeps ? "CPUs of pinned vCPUs are shared though enough is left"
 			     : "CPUs of pinned vCPUs are not shared though too little is left";
-	if (vbmq_cpuset_intersects(&apart, &p->shared))
+	if (vbmq_cpuset_intersects(&apart, &p->shared) || !vbmq_cpuset_intersects(&apart, &base))
 		apart = VBMQ_CPUSET_EMPTY;
 	base = vbmq_cpuset_andnot(&base, &apart);
 	kept = vbmq_host_whole_cores(h, &kept);
@@ -156,8 +178,12 @@ static const char *check_sets(const struct vbmq_snapshot *s, const struct vbmq_p
 		cpus = vbmq_cpuset_and(&cpus, &base);
 		shared += !vbmq_cpuset_is_empty(&cpus) && vbmq_cpuset_is_subset(&cpus, &p->shared);
 	}
-	if (min == 0)
-		min = usable / 8 ? usable / 8 : 1;
+	if (min == 0) {
+		size_t load = floating_load(s, p, &apart, usable);
+
+		min = usable / 8 > load ? usable / 8 : load;
+		min = min ? min : 1;
+	}
 	if (shared < min && shared < shareable)
 		return "fewer cores are shared than the policy keeps";
 	return NULL;

@@ -141,6 +141,7 @@ static void set_base(struct reading *r)
 {
 	struct vbmq_cpuset places = VBMQ_CPUSET_EMPTY;
 	int64_t n_floating = 0, n_cores = 0;
+	bool anybody = false;
 
 	for (uint32_t i = 0; i < r->s->n_domains; i++)
 		for (size_t j = 0; j < r->s->domains[i]->n_threads; j++) {
@@ -148,13 +149,16 @@ static void set_base(struct reading *r)
 			bool managed = r->p->domains[i].managed;
 			struct vbmq_cpuset says;
 
+			anybody = anybody || managed;
 			if (t->kind == VBMQ_THREAD_IOTHREAD && managed)
 				continue;
 			if (owner_says(r, i, t->kind, t->id, &says) != A_PLACE ||
-			    (t->kind == VBMQ_THREAD_VCPU && managed && wants_vcpus(r, i)))
+			    (t->kind == VBMQ_THREAD_VCPU && managed && wants_vcpus(r, i))) {
 				n_floating += t->kind != VBMQ_THREAD_IOTHREAD;
-			else if (t->kind != VBMQ_THREAD_EMULATOR)
+				r->n_vcpus += t->kind == VBMQ_THREAD_VCPU;
+			} else if (t->kind != VBMQ_THREAD_EMULATOR) {
 				places = vbmq_cpuset_or(&places, &says);
+			}
 		}
 	r->places = places;
 	r->base = vbmq_cpuset_andnot(&r->everything, &places);
@@ -163,9 +167,12 @@ static void set_base(struct reading *r)
 
 		n_cores += vbmq_cpuset_count(&left) > 0;
 	}
-	if (n_cores == 0 || (r->policy->shared_min_cores ? n_cores < (int64_t)r->policy->shared_min_cores
-							 : n_floating > 4 * (int64_t)vbmq_cpuset_count(&r->base)))
+	if (!anybody || n_cores == 0 ||
+	    (r->policy->shared_min_cores ? n_cores < (int64_t)r->policy->shared_min_cores
+					 : n_floating > 4 * (int64_t)vbmq_cpuset_count(&r->base)))
 		r->base = r->everything;
+	places = vbmq_cpuset_andnot(&r->everything, &r->base);
+	r->keeps_off = vbmq_cpuset_count(&places) > 0;
 }
 
 /* Where an I/O thread of a managed domain may be. */
@@ -208,7 +215,7 @@ static void set_free(struct reading *r)
 
 static void set_cores(struct reading *r)
 {
-	int64_t n_usable = 0, n_shareable = 0, least = r->policy->shared_min_cores;
+	int64_t n_usable = 0, n_cpus = 0, n_shareable = 0, least = r->policy->shared_min_cores, loaded;
 	size_t tally[65] = { 0 };
 
 	for (uint32_t c = 0; c < r->h->n_cores; c++) {
@@ -223,12 +230,17 @@ static void set_cores(struct reading *r)
 		r->isolated[c] = vbmq_cpuset_count(&open) == 0;
 		r->any_isolated = r->any_isolated || r->isolated[c];
 		n_shareable += vbmq_cpuset_count(&shareable) > 0;
-		/* Cores that owners have for themselves altogether do not count. */
-		open = vbmq_cpuset_andnot(&r->everything, &r->base);
-		n_usable += !all_of(&usable, &open);
+		/* What owners have for themselves does not count. */
+		open = r->keeps_off ? vbmq_cpuset_andnot(&usable, &r->places) : usable;
+		n_usable += vbmq_cpuset_count(&open) > 0;
+		n_cpus += vbmq_cpuset_count(&open);
 	}
+	/* So many cores that there is a CPU for four of the vCPUs, as cores are on the average, but half of them at most. */
+	for (loaded = 0; 4 * loaded * n_cpus < r->n_vcpus * n_usable;)
+		loaded++;
+	loaded = 2 * loaded > n_usable ? n_usable / 2 : loaded;
 	if (least == 0)
-		least = n_usable >= 8 ? n_usable / 8 : 1;
+		least = loaded > n_usable / 8 ? loaded : n_usable >= 8 ? n_usable / 8 : 1;
 	r->budget = n_shareable > least ? n_shareable - least : 0;
 	r->pack = 1;
 	for (size_t n = 1, most = 0; n <= 64; n++)

@@ -39,6 +39,8 @@ struct reading {
 	struct vbmq_cpuset free; /* CPUs that may be dedicated */
 	bool isolated[CORES_MAX]; /* cores */
 	bool any_isolated;
+	bool keeps_off; /* what floats is kept off places */
+	int64_t n_vcpus; /* that no owner keeps on a place: they float */
 	int64_t budget;
 	size_t pack; /* threads of a domain on one core under exclusive=cpu */
 	struct unit units[UNITS_MAX];

@@ -251,7 +251,7 @@ static void test_too_little_left(void **state)
 	struct world *w = world_of(gen_regular_host(1, 1, 8, 1));
 	struct vbmq_domain *b;
 
-	guest(w, "a", 4, STOCK);
+	guest(w, "a", 4, LIVE);
 	b = guest(w, "b", 7, STOCK);
 	pin_all(b, 0);
 	plan(w); /* four vCPUs and two emulators on one CPU */
@@ -270,7 +270,7 @@ static void test_too_little_left(void **state)
 static void test_leash_inside_place(void **state)
 {
 	struct world *w = world_of(gen_regular_host(2, 1, 16, 1));
-	struct vbmq_domain *b = guest(w, "b", 8, STOCK), *c = guest(w, "c", 2, STOCK);
+	struct vbmq_domain *a = guest(w, "a", 1, LIVE), *b = guest(w, "b", 8, STOCK), *c = guest(w, "c", 2, STOCK);
 
 	b->has_cpuset = c->has_cpuset = true;
 	b->cpuset = cpus("0-7");
@@ -279,6 +279,9 @@ static void test_leash_inside_place(void **state)
 	assert_cpus(&w->p->shared, "8-31");
 	assert_true(thread(w, "c", VBMQ_THREAD_VCPU)->planned);
 	assert_cpus(thread(w, "c", VBMQ_THREAD_VCPU)->cpus, "0-3");
+	a->wish.present = false; /* nobody is managed: nothing changes for anybody */
+	plan(w);
+	assert_cpus(&w->p->shared, "0-31");
 	end(w);
 }
 

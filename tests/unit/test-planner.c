@@ -259,6 +259,7 @@ static void test_shortage(void **state)
 
 	gen_add_disk(a, "vda", 4, 0);
 	gen_add_disk(b, "vda", 4, 0);
+	w->policy.shared_min_cores = 1;
 	plan(w);
 	assert_int_equal(count_exclusive(w, "a", VBMQ_THREAD_IOTHREAD), 3);
 	assert_int_equal(count_exclusive(w, "b", VBMQ_THREAD_IOTHREAD), 2);
@@ -273,6 +274,34 @@ static void test_shortage(void **state)
 	assert_int_equal(count_exclusive(w, "a", VBMQ_THREAD_IOTHREAD), 1);
 	assert_true(w->p->infeasible);
 	end(w);
+}
+
+/* What stays shared goes with the vCPUs that float: a CPU for four of them, but not more than half of the cores; unless it was said. */
+static void test_floating_load(void **state)
+{
+	static const struct {
+		unsigned vcpus;
+		uint32_t said;
+		size_t shared, own;
+	} rows[] = {
+		{ 4, 0, 2, 0 }, { 20, 0, 6, 0 }, { 21, 0, 7, 0 }, { 60, 0, 8, 0 }, { 60, 3, 3, 0 }, { 9, 0, 2, 9 }
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct world *w = world_of(gen_regular_host(1, 1, 16, 1));
+		struct vbmq_domain *a = guest(w, "a", 4, 0, LIVE), *b = guest(w, "b", rows[i].vcpus, 0, LIVE);
+
+		a->wish.iothreads = rows[i].own ? 1 : 16;
+		gen_add_disk(a, "vda", 16, 0);
+		b->wish.vcpus = rows[i].own ? VBMQ_VCPUS_DEDICATED : VBMQ_VCPUS_FOLLOW;
+		w->policy.shared_min_cores = rows[i].said;
+		plan(w);
+		assert_int_equal(w->p->shared_min, rows[i].shared);
+		assert_int_equal(count_exclusive(w, "b", VBMQ_THREAD_VCPU), rows[i].own);
+		if (!rows[i].own)
+			assert_int_equal(count_exclusive(w, "a", VBMQ_THREAD_IOTHREAD), 16 - rows[i].shared);
+		end(w);
+	}
 }
 
 /* Threads that must all stay (a hand-written map) share a core, then float; never with another guest. */
@@ -635,6 +664,7 @@ int main(void)
 		cmocka_unit_test(test_stock),
 		cmocka_unit_test(test_shutoff_is_planned_for_next_start),
 		cmocka_unit_test(test_shortage),
+		cmocka_unit_test(test_floating_load),
 		cmocka_unit_test(test_degrade),
 		cmocka_unit_test(test_stability),
 		cmocka_unit_test(test_newcomer_displaces_nobody),
