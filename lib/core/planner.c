@@ -82,9 +82,10 @@ static int core_to_keep(const struct vbmq_pl *pl, const struct vbmq_cpuset *leas
 			vbmq_cpuset_add(&lowest, unit->core);
 		}
 		for (size_t t = 0; t < unit->n_threads; t++) {
-			uint32_t now = pl->domains[unit->domain].threads[unit->threads[t]].now;
+			const struct vbmq_pl_thread *thread = &pl->domains[unit->domain].threads[unit->threads[t]];
 
-			standing = vbmq_cpuset_or(&standing, &pl->sets[now].cpus);
+			if (vbmq_pl_stands_alone(pl, thread))
+				standing = vbmq_cpuset_or(&standing, &pl->sets[thread->now].cpus);
 		}
 	}
 	for (int c = vbmq_cpuset_next(&able, 0); c >= 0; c = vbmq_cpuset_next(&able, (unsigned)c + 1)) {
@@ -361,7 +362,7 @@ static int build_threads(struct building *b, const struct vbmq_pl_domain *d, str
 		to->planned = t->role != VBMQ_PL_FIXED;
 		to->to_add = !t->was;
 		to->to_remove = t->kind == VBMQ_THREAD_IOTHREAD && t->was && t->was->added && d->managed &&
-				t->role == VBMQ_PL_FLOAT && !t->serves && !t->asked;
+				t->role == VBMQ_PL_FLOAT && !t->serves && !t->asked && vbmq_pl_can_add(d);
 		if (to->exclusive && t->why != VBMQ_PL_NONE)
 			to->why = &b->whys[t->why];
 		set_polling(pl, d, t, to);

@@ -183,6 +183,8 @@ int vbmq_pl_on_base(struct vbmq_pl *pl, uint32_t set, uint32_t *ret);
 
 /* planner_want.c: which I/O threads may serve, once */
 int vbmq_pl_want(struct vbmq_pl *pl, struct vbmq_pl_domain *d);
+/* I/O threads; what cannot be added is not removed either, or the next plan would want less than this one */
+bool vbmq_pl_can_add(const struct vbmq_pl_domain *d);
 
 /* planner_cores.c: the pool, once; the questions, always */
 int vbmq_pl_cores_init(struct vbmq_pl *pl);

@@ -144,9 +144,13 @@ static size_t list(struct vbmq_pl_domain *d, uint32_t *order, size_t n, bool man
 	return n;
 }
 
+bool vbmq_pl_can_add(const struct vbmq_pl_domain *d)
+{
+	return !d->running || vbmq_caps_has(d->d->caps, VBMQ_CAP_ADD_IOTHREAD);
+}
+
 int vbmq_pl_want(struct vbmq_pl *pl, struct vbmq_pl_domain *d)
 {
-	bool can_add = !d->running || vbmq_caps_has(d->d->caps, VBMQ_CAP_ADD_IOTHREAD);
 	size_t n_mandatory = 0, n_have = 0, serve, all, n;
 
 	mark_mandatory(pl, d);
@@ -165,7 +169,7 @@ int vbmq_pl_want(struct vbmq_pl *pl, struct vbmq_pl_domain *d)
 	all = count(d, n_mandatory, pl->policy->auto_max, &serve);
 	if (all > VBMQ_IOTHREADS_MAX)
 		all = n_have > VBMQ_IOTHREADS_MAX ? n_have : VBMQ_IOTHREADS_MAX;
-	if (can_add && all > n_have && add_new(pl, d, all - n_have) < 0)
+	if (vbmq_pl_can_add(d) && all > n_have && add_new(pl, d, all - n_have) < 0)
 		return -ENOMEM;
 	d->io = calloc(d->n_threads + 1, sizeof(*d->io));
 	if (!d->io)
