@@ -25,6 +25,7 @@ static enum vbmq_completes completes(const struct vbmq_host *h, const struct vbm
 	const struct vbmq_place_thread *t =
 		vbmq_place_thread(d, q->iothread ? VBMQ_THREAD_IOTHREAD : VBMQ_THREAD_EMULATOR, q->iothread);
 	enum vbmq_completes worst = VBMQ_COMPLETES_UNKNOWN;
+	const struct vbmq_cpuset *before = NULL;
 
 	for (int v = vbmq_cpuset_next(q->vcpus, 0); v >= 0 && t; v = vbmq_cpuset_next(q->vcpus, (unsigned)v + 1)) {
 		const struct vbmq_place_thread *vcpu = vbmq_place_thread(d, VBMQ_THREAD_VCPU, (uint32_t)v);
@@ -33,6 +34,9 @@ static enum vbmq_completes completes(const struct vbmq_host *h, const struct vbm
 
 		if (!vcpu || vbmq_cpuset_is_empty(vcpu->cpus) || vbmq_cpuset_is_empty(t->cpus))
 			return VBMQ_COMPLETES_UNKNOWN;
+		if (vcpu->cpus == before)
+			continue; /* most float on the same set */
+		before = vcpu->cpus;
 		both = vbmq_cpuset_or(t->cpus, vcpu->cpus);
 		c = part_of(h, &both);
 		if (c == VBMQ_COMPLETES_UNKNOWN)

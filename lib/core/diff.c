@@ -147,12 +147,33 @@ static void allow(struct vbmq_diff_walk *w, const struct vbmq_cpuset *cpus, uint
 	w->n_allowed[c] += n;
 }
 
+/* Threads that may run on the same CPUs, which are many; they mostly come one after the other, but for those on one CPU or none. */
+struct run {
+	const struct vbmq_cpuset *cpus;
+	uint32_t n;
+};
+
+static void count_allowed(struct vbmq_diff_walk *w, struct run *run, const struct vbmq_cpuset *cpus)
+{
+	int first = vbmq_cpuset_next(cpus, 0);
+
+	if (first < 0)
+		return;
+	if (vbmq_cpuset_next(cpus, (unsigned)first + 1) < 0) {
+		w->n_allowed[first]++;
+		return;
+	}
+	if (!vbmq_cpuset_equal(cpus, run->cpus)) {
+		allow(w, run->cpus, run->n);
+		*run = (struct run){ .cpus = cpus };
+	}
+	run->n++;
+}
+
 static int collect(struct vbmq_diff_walk *w)
 {
 	const struct vbmq_placement *p = w->placement;
-	struct vbmq_cpuset run =
-		VBMQ_CPUSET_EMPTY; /* threads that may run on the same CPUs mostly come one after the other */
-	uint32_t n_run = 0;
+	struct run run = { .cpus = &nowhere };
 	size_t n = 0;
 
 	for (size_t i = 0; i < p->n_domains; i++)
@@ -186,15 +207,10 @@ static int collect(struct vbmq_diff_walk *w)
 				m->now = &m->was->affinity;
 			m->strays = m->was && m->was->held && !vbmq_cpuset_equal(&m->was->applied, to->cpus);
 			m->pending = to->exclusive && (!m->was || !vbmq_cpuset_equal(m->now, to->cpus));
-			if (!vbmq_cpuset_equal(m->now, &run)) {
-				allow(w, &run, n_run);
-				run = *m->now;
-				n_run = 0;
-			}
-			n_run++;
+			count_allowed(w, &run, m->now);
 			w->n_movers++;
 		}
-	allow(w, &run, n_run);
+	allow(w, run.cpus, run.n);
 	return 0;
 }
 
@@ -272,17 +288,22 @@ struct vbmq_cpuset vbmq_diff_unblocked(const struct vbmq_diff_walk *w, const str
 
 static int shrink(struct vbmq_diff_walk *w, struct vbmq_diff_mover *m)
 {
-	struct vbmq_cpuset to = vbmq_diff_unblocked(w, m, m->to->cpus);
+	const struct vbmq_cpuset *to = m->to->cpus;
+	struct vbmq_cpuset less;
 
-	m->stuck = vbmq_cpuset_is_empty(&to);
+	if (vbmq_cpuset_intersects(to, &w->sat_on)) {
+		less = vbmq_diff_unblocked(w, m, to);
+		to = &less;
+	}
+	m->stuck = vbmq_cpuset_is_empty(to);
 	if (m->stuck) {
 		set_way(w, m, way_of(w, m));
 		return 0;
 	}
 	set_way(w, m, &nowhere);
-	if (!vbmq_cpuset_is_subset(m->now, &to) || (vbmq_cpuset_is_empty(m->now) && m->was) ||
-	    (!vbmq_cpuset_is_empty(m->sits) && !vbmq_cpuset_equal(m->now, &to))) {
-		if (pin(w, m, &to, !vbmq_cpuset_equal(&to, m->to->cpus)) < 0)
+	if (!vbmq_cpuset_is_subset(m->now, to) || (vbmq_cpuset_is_empty(m->now) && m->was) ||
+	    (!vbmq_cpuset_is_empty(m->sits) && !vbmq_cpuset_equal(m->now, to))) {
+		if (pin(w, m, to, !vbmq_cpuset_equal(to, m->to->cpus)) < 0)
 			return -ENOMEM;
 	}
 	vbmq_diff_stop_sitting(w, m);

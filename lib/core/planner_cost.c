@@ -11,6 +11,35 @@
 
 #include "core/planner_internal.h"
 
+/* vbmq_cost_near() of every zone: what counts is how many CPUs are in its L3 domain, in its node, and elsewhere. */
+static int near_zones(const struct vbmq_pl *pl, const struct vbmq_cpuset *place, uint32_t *near)
+{
+	const struct vbmq_host *h = pl->host;
+	uint32_t weight = vbmq_cost_is_fixed(h, place) ? VBMQ_COST_FIXED : VBMQ_COST_FLOATING, n = 0;
+	_cleanup_free_ uint32_t *in_zone = calloc(pl->n_zones + h->n_l3s + h->n_nodes, sizeof(*in_zone));
+	uint32_t *in_l3 = in_zone + pl->n_zones, *in_node = in_l3 + h->n_l3s;
+
+	if (!in_zone)
+		return -ENOMEM;
+	for (int c = vbmq_cpuset_next(place, 0); c >= 0; c = vbmq_cpuset_next(place, (unsigned)c + 1)) {
+		uint16_t core = h->core_of[c];
+
+		n++;
+		if (core == VBMQ_NO_CORE)
+			continue;
+		in_zone[pl->zone[core]]++;
+		in_l3[h->cores[core].l3]++;
+		in_node[h->cores[core].node]++;
+	}
+	for (uint32_t z = 0; z < pl->n_zones; z++) {
+		const struct vbmq_core *core = &h->cores[pl->zone_core[z]];
+		uint32_t node = in_node[core->node] - in_zone[z], far = n - in_l3[core->l3] - node;
+
+		near[z] = n ? (node + 2 * far) * weight / n : 0;
+	}
+	return 0;
+}
+
 static int near_set(struct vbmq_pl *pl, uint32_t set, const uint32_t **ret)
 {
 	struct vbmq_pl_set *s = &pl->sets[set];
@@ -19,8 +48,8 @@ static int near_set(struct vbmq_pl *pl, uint32_t set, const uint32_t **ret)
 		s->near = calloc(pl->n_zones, sizeof(*s->near));
 		if (!s->near)
 			return -ENOMEM;
-		for (uint32_t z = 0; z < pl->n_zones; z++)
-			s->near[z] = vbmq_cost_near(pl->host, pl->zone_core[z], &s->cpus);
+		if (near_zones(pl, &s->cpus, s->near) < 0)
+			return -ENOMEM;
 	}
 	*ret = s->near;
 	return 0;

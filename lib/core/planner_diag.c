@@ -20,11 +20,16 @@ struct say {
 static char *thread_subject(const struct say *s, const struct vbmq_pl_thread *t)
 {
 	struct vbmq_strbuf b = VBMQ_STRBUF_INIT;
+	char digits[10];
+	size_t at = sizeof(digits);
 
-	if (t->kind == VBMQ_THREAD_EMULATOR)
-		vbmq_strbuf_printf(&b, "%s/emulator", s->name);
-	else
-		vbmq_strbuf_printf(&b, "%s/%s%u", s->name, vbmq_thread_kind_words[t->kind], t->id);
+	vbmq_strbuf_add(&b, s->name); /* by hand: on a crowded host there are many remarks */
+	vbmq_strbuf_add(&b, "/");
+	vbmq_strbuf_add(&b, vbmq_thread_kind_words[t->kind]);
+	for (uint32_t left = t->id; at > 0 && (left || at == sizeof(digits)); left /= 10)
+		digits[--at] = (char)('0' + left % 10);
+	if (t->kind != VBMQ_THREAD_EMULATOR)
+		vbmq_strbuf_add_bytes(&b, digits + at, sizeof(digits) - at);
 	return vbmq_strbuf_steal(&b);
 }
 
@@ -173,24 +178,36 @@ static int say_place(const struct say *s, const struct vbmq_pl_thread *t, const 
 	return r;
 }
 
+/* Then there may be something to be said. */
+static bool is_far(const struct vbmq_why *why)
+{
+	return why && (why->from_device > VBMQ_DISTANCE_LOCAL || why->from_memory > VBMQ_DISTANCE_LOCAL ||
+		       why->nearness > VBMQ_NEAR_L3);
+}
+
 static int say_iothread(const struct say *s, const struct vbmq_pl_thread *t, const struct vbmq_place_thread *p)
 {
-	_cleanup_free_ char *subject = thread_subject(s, t);
+	bool unused = !t->serves && !p->to_remove && t->role == VBMQ_PL_FLOAT;
+	bool polls = t->serves && p->has_polling && s->d->wish.poll == VBMQ_POLL_DEDICATED;
+	bool degraded = polls && (p->polling.max_ns == 0 || !p->exclusive || t->crowded);
+	_cleanup_free_ char *subject = NULL;
 	int r = 0;
 
+	if (!unused && !degraded && !is_far(p->why))
+		return 0;
+	subject = thread_subject(s, t);
 	if (!subject)
 		return -ENOMEM;
-	if (!t->serves && !p->to_remove && t->role == VBMQ_PL_FLOAT)
+	if (unused)
 		r = vbmq_diag_add(&s->to->diags, VBMQ_DIAG_UNUSED_IOTHREAD, VBMQ_INFO, subject,
 				  "It serves no queue and gets no core of its own.");
 	if (r == 0 && p->why)
 		r = say_place(s, t, p, subject);
-	if (r == 0 && t->serves && p->has_polling && s->d->wish.poll == VBMQ_POLL_DEDICATED && p->polling.max_ns == 0)
+	if (r == 0 && degraded && p->polling.max_ns == 0)
 		r = vbmq_diag_add(
 			&s->to->diags, VBMQ_DIAG_POLL_OFF, VBMQ_INFO, subject,
 			"It does not poll: a disk that it serves is reached over a socket, which QEMU waits for.");
-	else if (r == 0 && t->serves && p->has_polling && s->d->wish.poll == VBMQ_POLL_DEDICATED &&
-		 (!p->exclusive || t->crowded))
+	else if (r == 0 && degraded)
 		r = vbmq_diag_add(&s->to->diags, VBMQ_DIAG_POLL_DEGRADED, VBMQ_INFO, subject,
 				  "It polls adaptively: dedicated polling needs a core of its own.");
 	return r;

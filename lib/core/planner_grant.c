@@ -26,6 +26,7 @@
 struct grant {
 	struct vbmq_pl *pl;
 	uint32_t *unit_on; /* core -> unit */
+	struct vbmq_cpuset shut; /* cores with a unit, or kept */
 	uint32_t *via; /* core -> unit through which the search reached it */
 	uint32_t *queue; /* units */
 	uint32_t *before; /* unit -> core, before the vCPUs of a domain were offered */
@@ -56,15 +57,17 @@ static uint32_t take_free(struct grant *g, uint32_t unit)
 {
 	struct vbmq_pl *pl = g->pl;
 	const struct vbmq_cpuset *cores = &pl->fits[pl->units[unit].fits].cores;
+	struct vbmq_cpuset open;
+	int core;
 
 	if (!vbmq_cpuset_is_empty(&pl->isolated) || g->n_rationed >= pl->budget)
 		return VBMQ_PL_NONE;
-	for (int c = vbmq_cpuset_next(cores, 0); c >= 0; c = vbmq_cpuset_next(cores, (unsigned)c + 1))
-		if (g->unit_on[c] == VBMQ_PL_NONE && !vbmq_cpuset_has(&pl->kept, (unsigned)c)) {
-			g->via[c] = unit;
-			return (uint32_t)c;
-		}
-	return VBMQ_PL_NONE;
+	open = vbmq_cpuset_andnot(cores, &g->shut);
+	core = vbmq_cpuset_next(&open, 0);
+	if (core < 0)
+		return VBMQ_PL_NONE;
+	g->via[core] = unit;
+	return (uint32_t)core;
 }
 
 /* Breadth-first from unit to a free core; the core, or VBMQ_PL_NONE. */
@@ -114,6 +117,7 @@ static bool match(struct grant *g, uint32_t unit)
 		uint32_t u = g->via[core], before = g->pl->units[u].core;
 
 		g->unit_on[core] = u;
+		vbmq_cpuset_add(&g->shut, core);
 		g->pl->units[u].core = core;
 		if (u == unit)
 			return true;
@@ -173,6 +177,7 @@ static void withdraw(struct grant *g, size_t n)
 		pl->fits[i].full = false;
 	for (size_t u = 0; u < pl->n_units; u++)
 		g->unit_on[pl->units[u].core] = VBMQ_PL_NONE;
+	g->shut = pl->kept;
 	while (pl->n_units > n) {
 		struct vbmq_pl_unit *u = &pl->units[--pl->n_units];
 
@@ -184,6 +189,7 @@ static void withdraw(struct grant *g, size_t n)
 	for (uint32_t u = 0; u < n; u++) {
 		pl->units[u].core = g->before[u];
 		g->unit_on[g->before[u]] = u;
+		vbmq_cpuset_add(&g->shut, g->before[u]);
 		g->n_rationed += !vbmq_cpuset_has(&pl->isolated, g->before[u]);
 	}
 }
@@ -447,6 +453,7 @@ int vbmq_pl_grant(struct vbmq_pl *pl)
 	g.before = g.queue + UNITS_MAX;
 	for (size_t c = 0; c < n_cores; c++)
 		g.unit_on[c] = VBMQ_PL_NONE;
+	g.shut = pl->kept;
 	reset(pl);
 	for (size_t i = 0; i < n_domains; i++)
 		priorities[i] = pl->domains[i].wish.priority;

@@ -2,34 +2,24 @@
 
 #include "util/array.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define FIRST_CAPACITY 8u
 
-/* Capacity implied by a count: growth is needed exactly when the count stands on it. */
-static size_t capacity(size_t n)
-{
-	size_t cap = FIRST_CAPACITY;
-
-	if (n == 0)
-		return 0;
-	while (cap < n)
-		cap *= 2;
-	return cap;
-}
-
+/* The capacity follows from the count: FIRST_CAPACITY, and from there on the power of two that holds it. */
 void *vbmq_array_add_bytes(void **items, size_t *n_items, size_t max, size_t item_size)
 {
-	size_t cap = capacity(*n_items);
+	const size_t n = *n_items;
+	bool full = n == 0 || (n >= FIRST_CAPACITY && (n & (n - 1)) == 0); /* it stands on its capacity */
 	char *grown, *item;
 
 	if (*n_items >= max || *n_items >= SIZE_MAX / 4 / item_size)
 		return NULL;
-	if (*n_items == cap) {
-		cap = capacity(*n_items + 1);
-		grown = realloc(*items, cap * item_size);
+	if (full) {
+		grown = realloc(*items, (n ? 2 * n : FIRST_CAPACITY) * item_size);
 		if (!grown)
 			return NULL;
 		*items = grown;

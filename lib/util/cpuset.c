@@ -20,30 +20,10 @@ static bool is_clear(const struct vbmq_cpuset *s, unsigned from)
 	return true;
 }
 
-void vbmq_cpuset_add(struct vbmq_cpuset *s, unsigned cpu)
-{
-	if (cpu >= VBMQ_CPUS_MAX)
-		return;
-	while (s->n <= cpu / 64)
-		s->w[s->n++] = 0;
-	s->w[cpu / 64] |= UINT64_C(1) << (cpu % 64);
-}
-
 void vbmq_cpuset_add_range(struct vbmq_cpuset *s, unsigned first, unsigned last)
 {
 	for (unsigned c = first; c <= last && c < VBMQ_CPUS_MAX; c++)
 		vbmq_cpuset_add(s, c);
-}
-
-void vbmq_cpuset_del(struct vbmq_cpuset *s, unsigned cpu)
-{
-	if (cpu / 64 < s->n)
-		s->w[cpu / 64] &= ~(UINT64_C(1) << (cpu % 64));
-}
-
-bool vbmq_cpuset_has(const struct vbmq_cpuset *s, unsigned cpu)
-{
-	return cpu / 64 < s->n && (s->w[cpu / 64] >> (cpu % 64) & 1);
 }
 
 bool vbmq_cpuset_is_empty(const struct vbmq_cpuset *s)
@@ -60,21 +40,6 @@ unsigned vbmq_cpuset_count(const struct vbmq_cpuset *s)
 	return n;
 }
 
-int vbmq_cpuset_next(const struct vbmq_cpuset *s, unsigned from)
-{
-	uint64_t word;
-
-	if (from / 64 >= s->n)
-		return -1;
-	word = s->w[from / 64] & (~UINT64_C(0) << (from % 64));
-	for (unsigned i = from / 64;; word = s->w[i]) {
-		if (word)
-			return (int)(i * 64 + (unsigned)__builtin_ctzll(word));
-		if (++i == s->n)
-			return -1;
-	}
-}
-
 int vbmq_cpuset_last(const struct vbmq_cpuset *s)
 {
 	for (unsigned i = s->n; i-- > 0;)
@@ -87,6 +52,8 @@ bool vbmq_cpuset_equal(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b)
 {
 	unsigned n = least(a->n, b->n);
 
+	if (a == b)
+		return true;
 	for (unsigned i = 0; i < n; i++)
 		if (a->w[i] != b->w[i])
 			return false;

@@ -23,7 +23,7 @@ struct vbmq_err;
 #define VBMQ_CPULIST_TEXT_MAX 16384u /* longest text vbmq_cpulist_parse() looks at, in bytes */
 
 /* Hosts have far fewer CPUs than there are numbers, so sets know how much of themselves is in use and nothing is done about the rest:
- * not even cleared. So nobody but cpuset.c looks inside, and sets are compared with vbmq_cpuset_equal(), never byte by byte. */
+ * not even cleared. So nobody but these two files looks inside, and sets are compared with vbmq_cpuset_equal(), never byte by byte. */
 struct vbmq_cpuset {
 	uint32_t n; /* words in use; what is in the others means nothing */
 	uint64_t w[VBMQ_CPUSET_WORDS];
@@ -31,14 +31,14 @@ struct vbmq_cpuset {
 
 #define VBMQ_CPUSET_EMPTY ((struct vbmq_cpuset){ .n = 0 })
 
-void vbmq_cpuset_add(struct vbmq_cpuset *s, unsigned cpu); /* cpu >= VBMQ_CPUS_MAX: no effect */
+static inline void vbmq_cpuset_add(struct vbmq_cpuset *s, unsigned cpu); /* cpu >= VBMQ_CPUS_MAX: no effect */
 void vbmq_cpuset_add_range(struct vbmq_cpuset *s, unsigned first, unsigned last); /* inclusive */
-void vbmq_cpuset_del(struct vbmq_cpuset *s, unsigned cpu);
-bool vbmq_cpuset_has(const struct vbmq_cpuset *s, unsigned cpu);
+static inline void vbmq_cpuset_del(struct vbmq_cpuset *s, unsigned cpu);
+static inline bool vbmq_cpuset_has(const struct vbmq_cpuset *s, unsigned cpu);
 bool vbmq_cpuset_is_empty(const struct vbmq_cpuset *s);
 unsigned vbmq_cpuset_count(const struct vbmq_cpuset *s);
 /* First member >= from, or -1. Loop: for (int c = vbmq_cpuset_next(s, 0); c >= 0; c = vbmq_cpuset_next(s, c + 1)) */
-int vbmq_cpuset_next(const struct vbmq_cpuset *s, unsigned from);
+static inline int vbmq_cpuset_next(const struct vbmq_cpuset *s, unsigned from);
 int vbmq_cpuset_last(const struct vbmq_cpuset *s); /* greatest member, or -1 */
 
 bool vbmq_cpuset_equal(const struct vbmq_cpuset *a, const struct vbmq_cpuset *b);
@@ -64,3 +64,40 @@ int vbmq_cpulist_parse(const char *text, size_t len, unsigned flags, struct vbmq
 
 /* Text form in newly allocated memory (caller frees), NULL on out of memory. */
 char *vbmq_cpulist_format(const struct vbmq_cpuset *s);
+
+/* --- what every loop asks ---------------------------------------------------------------------------------------------- */
+
+static inline void vbmq_cpuset_add(struct vbmq_cpuset *s, unsigned cpu)
+{
+	if (cpu >= VBMQ_CPUS_MAX)
+		return;
+	while (s->n <= cpu / 64)
+		s->w[s->n++] = 0;
+	s->w[cpu / 64] |= UINT64_C(1) << (cpu % 64);
+}
+
+static inline void vbmq_cpuset_del(struct vbmq_cpuset *s, unsigned cpu)
+{
+	if (cpu < VBMQ_CPUS_MAX && cpu / 64 < s->n)
+		s->w[cpu / 64] &= ~(UINT64_C(1) << (cpu % 64));
+}
+
+static inline bool vbmq_cpuset_has(const struct vbmq_cpuset *s, unsigned cpu)
+{
+	return cpu < VBMQ_CPUS_MAX && cpu / 64 < s->n && (s->w[cpu / 64] >> (cpu % 64) & 1);
+}
+
+static inline int vbmq_cpuset_next(const struct vbmq_cpuset *s, unsigned from)
+{
+	uint64_t word;
+
+	if (from >= VBMQ_CPUS_MAX || from / 64 >= s->n)
+		return -1;
+	word = s->w[from / 64] & (~UINT64_C(0) << (from % 64));
+	for (unsigned i = from / 64;; word = s->w[i]) {
+		if (word)
+			return (int)(i * 64 + (unsigned)__builtin_ctzll(word));
+		if (++i == s->n)
+			return -1;
+	}
+}

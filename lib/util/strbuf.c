@@ -55,6 +55,10 @@ void vbmq_strbuf_vprintf(struct vbmq_strbuf *b, const char *fmt, va_list ap)
 	va_list again;
 	int n;
 
+	if (!strchr(fmt, '%')) {
+		vbmq_strbuf_add(b, fmt);
+		return;
+	}
 	va_copy(again, ap);
 	n = vsnprintf(small, sizeof(small), fmt, ap);
 	if (n < 0) {
