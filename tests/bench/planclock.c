@@ -4,8 +4,9 @@
  * How long planning takes, beside how long hwloc takes to load the same host, in one process and one run:
  *   planclock [--rounds N] [--only TEXT]
  * For each fleet: the placement from nothing; the plan (placement and steps) from nothing, the plan of the state this leads to
- * (nothing to do), and the plan when one more guest has arrived there, as milliseconds of CPU time, the median of the rounds; beside hwloc's two ways of
- * loading such a host (XML as lstopo writes it, synthetic). "grow" are hosts and fleets of doubling size.
+ * (nothing to do), and the plan when one more guest has arrived there, as milliseconds of CPU time, the median of the rounds; beside hwloc's
+ * ways of loading such a host: discovery below a directory that looks like the host's /sys and /proc (what a daemon on it does when it starts), XML as
+ * lstopo writes it, synthetic. "grow" are hosts and fleets of doubling size; there is no /sys made for these.
  */
 
 #include <malloc.h>
@@ -22,6 +23,7 @@
 #include "core/planner.h"
 #include "gen.h"
 #include "sim.h"
+#include "sysroot.h"
 #include "util/err.h"
 
 #define ROUNDS_MAX 1000u
@@ -136,6 +138,49 @@ static double load(const char *synthetic, const char *xml, int size, char **ret_
 	return took;
 }
 
+/* As vbmqd does it, but for the root directory. */
+static double discover(const char *root, const struct fleet *f)
+{
+	hwloc_topology_t t;
+	double begin, took;
+	int n_l3s = (int)(f->nodes * f->l3s);
+
+	setenv("HWLOC_FSROOT", root, 1);
+	setenv("HWLOC_COMPONENTS", "linux,stop", 1);
+	begin = now();
+	if (hwloc_topology_init(&t) < 0 || hwloc_topology_load(t) < 0) {
+		fprintf(stderr, "planclock: hwloc cannot load %s\n", root);
+		exit(1);
+	}
+	took = now() - begin;
+	unsetenv("HWLOC_FSROOT");
+	unsetenv("HWLOC_COMPONENTS");
+	if (hwloc_get_nbobjs_by_type(t, HWLOC_OBJ_PU) != n_l3s * (int)(f->cores * f->smt) ||
+	    hwloc_get_nbobjs_by_type(t, HWLOC_OBJ_CORE) != n_l3s * (int)f->cores ||
+	    hwloc_get_nbobjs_by_type(t, HWLOC_OBJ_L3CACHE) != n_l3s ||
+	    hwloc_get_nbobjs_by_type(t, HWLOC_OBJ_NUMANODE) != (int)f->nodes) {
+		fprintf(stderr, "planclock: what hwloc found below %s is not the host it should be\n", root);
+		exit(1);
+	}
+	hwloc_topology_destroy(t);
+	return took;
+}
+
+static double discoveries(const struct fleet *f, unsigned rounds)
+{
+	static double took[ROUNDS_MAX];
+	char *root = sysroot_make(&(struct sysroot_host){ f->nodes, f->l3s, f->cores, f->smt });
+
+	if (!root) {
+		perror("planclock: a directory that looks like /sys");
+		exit(1);
+	}
+	for (unsigned i = 0; i < rounds; i++)
+		took[i] = discover(root, f);
+	sysroot_remove(root);
+	return median(took, rounds);
+}
+
 /* --- guests ----------------------------------------------------------------------------------------------------------- */
 
 static void add_guest(struct vbmq_snapshot *s, const struct fleet *f, unsigned number)
@@ -205,7 +250,7 @@ static double plan(const struct vbmq_snapshot *s, const struct vbmq_policy *poli
 /* --- a case ----------------------------------------------------------------------------------------------------------- */
 
 struct result {
-	double xml, synthetic, place, fresh, settled, arrival;
+	double sysfs, xml, synthetic, place, fresh, settled, arrival; /* sysfs 0: not looked at */
 	size_t bytes; /* that planning from nothing had allocated at once, at most */
 	size_t n_exclusive, n_steps;
 };
@@ -221,6 +266,7 @@ static void run(const struct fleet *f, unsigned rounds, struct result *ret)
 	int size = 0;
 
 	vbmq_policy_init(&policy);
+	policy.shared_min_cores = f->nodes * f->l3s * f->cores / 8;
 	s->host = gen_regular_host(f->nodes, f->l3s, f->cores, f->smt);
 	for (unsigned i = 0; i < f->guests; i++)
 		add_guest(s, f, i);
@@ -252,6 +298,8 @@ static void run(const struct fleet *f, unsigned rounds, struct result *ret)
 	finish(later);
 	for (unsigned i = 0; i < rounds; i++)
 		arrival[i] = plan(later, &policy, NULL);
+	if (strncmp(f->name, "grow ", 5) != 0)
+		ret->sysfs = discoveries(f, rounds);
 	ret->xml = median(xml, rounds);
 	ret->synthetic = median(synthetic, rounds);
 	ret->place = median(place, rounds);
@@ -320,6 +368,9 @@ int main(int argc, char **argv)
 		       fleets[i].name, r.xml, r.synthetic, r.place, r.fresh, r.settled, r.arrival,
 		       (double)r.bytes / 1048576, r.n_exclusive, r.n_steps, r.place / r.xml, r.fresh / r.xml,
 		       r.arrival / r.xml);
+		if (r.sysfs > 0)
+			printf("%s: sysfs %.2f; in loads of sysfs: placement %.3f fresh %.3f arrival %.3f\n",
+			       fleets[i].name, r.sysfs, r.place / r.sysfs, r.fresh / r.sysfs, r.arrival / r.sysfs);
 		if (strncmp(fleets[i].name, "grow ", 5) == 0)
 			grow_by(strtod(fleets[i].name + 5, NULL), &r);
 		fflush(stdout);
