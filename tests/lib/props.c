@@ -119,12 +119,11 @@ static bool keeps_off(const struct vbmq_snapshot *s, const struct vbmq_policy *p
 	return n <= 4 * (size_t)vbmq_cpuset_count(&left);
 }
 
-/* Cores enough for a CPU for four of the vCPUs that the plan has floating; half of the cores at most. */
-static size_t floating_load(const struct vbmq_snapshot *s, const struct vbmq_placement *p,
-			    const struct vbmq_cpuset *apart, size_t n_cores)
+/* What `auto` keeps: an eighth of the cores, or enough for a CPU for four of the vCPUs that the plan has floating, half of them at most. */
+static size_t auto_min(const struct vbmq_snapshot *s, const struct vbmq_placement *p, const struct vbmq_cpuset *apart)
 {
-	struct vbmq_cpuset usable = vbmq_cpuset_andnot(&s->host->usable, apart), place;
-	size_t n = 0, n_cpus = vbmq_cpuset_count(&usable), load = 0;
+	struct vbmq_cpuset counted = vbmq_cpuset_andnot(&s->host->usable, apart), place;
+	size_t n = 0, load = 0, n_cpus = vbmq_cpuset_count(&counted), n_cores = count_cores(s->host, &counted);
 
 	for (size_t i = 0; i < s->n_domains; i++)
 		for (size_t j = 0; j < p->domains[i].n_threads; j++) {
@@ -136,14 +135,19 @@ static size_t floating_load(const struct vbmq_snapshot *s, const struct vbmq_pla
 		}
 	while (load * n_cpus * VBMQ_VCPUS_PER_CPU < n * n_cores)
 		load++;
-	return load > n_cores / 2 ? n_cores / 2 : load;
+	if (load > n_cores / 2)
+		load = n_cores / 2;
+	if (load < n_cores / 8)
+		load = n_cores / 8;
+	return load ? load : 1;
 }
 
 static const char *check_sets(const struct vbmq_snapshot *s, const struct vbmq_policy *policy,
 			      const struct vbmq_placement *p)
 {
 	const struct vbmq_host *h = s->host;
-	size_t usable = 0, shareable = 0, shared = 0, min = policy->shared_min_cores;
+	size_t shareable = 0, shared = 0, min = policy->shared_min_cores;
+	struct vbmq_cpuset none = VBMQ_CPUSET_EMPTY;
 	struct vbmq_cpuset base = base_of(h), kept = kept_places(s), apart, free, given, all;
 	bool keeps = keeps_off(s, policy, p, &base, &apart);
 
@@ -173,16 +177,17 @@ static const char *check_sets(const struct vbmq_snapshot *s, const struct vbmq_p
 	for (size_t c = 0; c < h->n_cores; c++) {
 		struct vbmq_cpuset cpus = vbmq_cpuset_and(&h->cores[c].cpus, &h->usable);
 
-		usable += !vbmq_cpuset_is_empty(&cpus) && !vbmq_cpuset_is_subset(&cpus, &apart);
 		shareable += vbmq_cpuset_intersects(&cpus, &free);
 		cpus = vbmq_cpuset_and(&cpus, &base);
 		shared += !vbmq_cpuset_is_empty(&cpus) && vbmq_cpuset_is_subset(&cpus, &p->shared);
 	}
 	if (min == 0) {
-		size_t load = floating_load(s, p, &apart, usable);
+		size_t without = auto_min(s, p, &none);
 
-		min = usable / 8 > load ? usable / 8 : load;
-		min = min ? min : 1;
+		min = auto_min(s, p, &apart);
+		/* Whether they count is hard to tell where a guest that hangs has them. */
+		if (!vbmq_cpuset_is_empty(&kept) && without < min)
+			min = without;
 	}
 	if (shared < min && shared < shareable)
 		return "fewer cores are shared than the policy keeps";
