@@ -33,7 +33,8 @@
  *
  * Work. All but two things go with the number of threads. The matching of the grants goes with units times cores, where paths have to
  * be searched; the assignment with classes of alike units times columns of alike cores, for each unit that has no room where it is
- * cheapest. Measured: docs/benchmarks/planner.md.
+ * cheapest. Memory is what is dear beside it, since the kernel hands it out by the page: sets stand once, everybody else names them.
+ * Measured: docs/benchmarks/planner.md.
  *
  * Limits. Optimality is given the grants and the queue maps; which core a leash keeps is a rule, not a search; dedicated vCPUs are
  * drawn to an L3 domain, their exact pairing with I/O threads inside it is not searched for. Units of exclusive=cpu do not share
