@@ -85,17 +85,19 @@ static void find_wanted(const struct vbmq_snapshot *s, struct vbmq_placement *p)
 		}
 }
 
-static bool irqbalance_would_move_it(const struct vbmq_snapshot *s, const struct vbmq_policy *policy)
+/* held: it has been told before. One that is silent for a while (it answers nobody in a scan) has not forgotten. */
+static bool irqbalance_would_move_it(const struct vbmq_snapshot *s, const struct vbmq_policy *policy, bool held)
 {
 	enum vbmq_part_state state = s->host->parts[VBMQ_PART_IRQBALANCE].state;
 
-	return state != VBMQ_PART_ABSENT && (state == VBMQ_PART_SILENT || !policy->ban_irqs);
+	return state != VBMQ_PART_ABSENT && ((state == VBMQ_PART_SILENT && !held) || !policy->ban_irqs);
 }
 
 static int place_one(const struct vbmq_snapshot *s, const struct vbmq_policy *policy, const struct vbmq_irq *irq,
 		     struct vbmq_place_irq *to, struct vbmq_diags *diags)
 {
-	bool wanted = policy->move_irqs && !vbmq_cpuset_is_empty(&to->cpus) && !irqbalance_would_move_it(s, policy);
+	bool wanted = policy->move_irqs && !vbmq_cpuset_is_empty(&to->cpus) &&
+		      !irqbalance_would_move_it(s, policy, irq->held);
 	bool drifted = irq->held && !vbmq_cpuset_equal(&irq->affinity, &irq->applied);
 	int r = 0;
 

@@ -302,6 +302,16 @@ static void test_drift(void **state)
 	h.policy.drift = VBMQ_DRIFT_REPAIR;
 	assert_int_equal(cycle(&h), 0);
 	assert_on(&h, 0, "1");
+	/* an irqbalance that is silent has been told before; one that is not to be told may move it, so it goes back */
+	fake_state(&h.f)->host->parts[VBMQ_PART_IRQBALANCE] = (struct vbmq_part){ .state = VBMQ_PART_SILENT, .pid = 7 };
+	assert_int_equal(cycle(&h), 0);
+	assert_int_equal(n_steps(&h), 0);
+	h.policy.ban_irqs = false;
+	assert_int_equal(cycle(&h), 0);
+	assert_on(&h, 0, "3");
+	fake_state(&h.f)->host->parts[VBMQ_PART_IRQBALANCE] = (struct vbmq_part){ .state = VBMQ_PART_ABSENT };
+	assert_int_equal(cycle(&h), 0);
+	assert_on(&h, 0, "1");
 	/* switched off: what was found first */
 	h.policy.move_irqs = false;
 	assert_int_equal(cycle(&h), 0);
