@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bus/dropins.h"
 #include "bus_client.h"
 #include "cli.h"
 #include "codec/json_plan.h"
@@ -125,6 +126,14 @@ int cmd_verify(struct cli *cli)
 
 /* --- restore ---------------------------------------------------------------------------------------------------------- */
 
+static bool limits_any(const struct vbmq_step *steps, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (steps[i].op == VBMQ_STEP_LIMIT_SLICE)
+			return true;
+	return false;
+}
+
 static int restore_direct(struct cli *cli, const char *domain)
 {
 	_cleanup_(vbmq_report_freep) struct vbmq_report *report = NULL;
@@ -153,6 +162,9 @@ static int restore_direct(struct cli *cli, const char *domain)
 	}
 	if (r == 0)
 		r = print_report(cli, report, NULL, source.snapshot, steps, n_steps);
+	if (r == 0 && !domain && !cli->dry_run && limits_any(steps, n_steps) &&
+	    vbmq_bus_dropins_remove(&d.own, &err) < 0)
+		r = cli_fail(CLI_FAILED, &err);
 	if (r == 0 && restored > 0)
 		r = CLI_FAILED;
 	vbmq_steps_free(steps, n_steps);

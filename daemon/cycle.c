@@ -340,6 +340,7 @@ static void start_apply(struct vbmqd_manager *m, bool restore, bool dry_run)
 	j->plan = m->plan;
 	j->dry_run = dry_run;
 	j->restore = restore;
+	j->limits = m->conf.policy.limit_slices;
 	if (restore)
 		memcpy(j->restore_uuid, m->cycle.request->uuid, sizeof(j->restore_uuid));
 	atomic_store(&m->cancel, false);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bus/dropins.h"
 #include "bus/parts.h"
 #include "capture/capture.h"
 #include "core/diff.h"
@@ -270,6 +271,7 @@ static void progress(void *data, size_t step, const struct vbmq_step_result *res
 static void apply_run(struct vbmqd_job *job)
 {
 	struct vbmqd_apply_job *j = (struct vbmqd_apply_job *)job;
+	struct vbmq_err e = VBMQ_ERR_INIT;
 	struct vbmq_actuator act;
 	struct vbmq_bus_parts own = { .where = j->bus };
 	struct vbmq_part_actuator parts = vbmq_bus_parts_actuator(&own);
@@ -287,6 +289,8 @@ static void apply_run(struct vbmqd_job *job)
 					  &j->steps, &j->n_steps, &j->report, &j->err);
 	else
 		j->r = vbmq_apply_plan(&a, j->snapshot, j->plan, j->undo, &j->report, &j->err);
+	if (j->restore && !j->restore_uuid[0] && j->limits && j->r >= 0 && vbmq_bus_dropins_remove(&own, &e) < 0)
+		vbmqd_log(LOG_WARNING, "%s", e.text);
 	vbmq_bus_parts_close(&own);
 	vbmq_parts_read(NULL, j->parts);
 	j->conn = vbmqd_conn_unref(j->conn);

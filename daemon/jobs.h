@@ -77,6 +77,7 @@ struct vbmqd_apply_job {
 	bool restore;
 	char restore_uuid[37]; /* "": all domains */
 	struct vbmq_undo *undo; /* a copy; result: as it is afterwards */
+	bool limits; /* slices are ours to limit: what is left of that goes with a restore of everything */
 	struct vbmq_part parts[VBMQ_PARTS]; /* result: the host's own work as it was afterwards */
 	struct vbmq_report *report; /* result */
 	struct vbmq_step *steps; /* result of a restore */

@@ -7,7 +7,7 @@
  *
  * An empty mask takes the limit out of systemd's books but not out of the cgroup: the kernel keeps the last one. So a limit is
  * widened to every CPU this machine can have before it is taken away (vbmq_parts_possible()), and one that leaves every
- * CPU reads as none (vbmq_parts_read_unit()).
+ * CPU reads as none (vbmq_parts_read_unit()). Threads that were pinned inside stay so: pins.c.
  */
 #include "bus/parts.h"
 
@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "bus/open.h"
+#include "bus/pins.h"
 #include "host/irqbalance.h"
 #include "host/irqs.h"
 #include "host/parts.h"
@@ -67,7 +68,7 @@ static int set_unit(struct vbmq_bus_parts *p, uint32_t part, const struct vbmq_c
 	return r < 0 ? r : 0;
 }
 
-static int limit_unit(struct vbmq_bus_parts *p, const struct vbmq_step *step, struct vbmq_err *err)
+static int change_limit(struct vbmq_bus_parts *p, const struct vbmq_step *step, struct vbmq_err *err)
 {
 	struct vbmq_cpuset all;
 	int r = 0;
@@ -78,6 +79,20 @@ static int limit_unit(struct vbmq_bus_parts *p, const struct vbmq_step *step, st
 			r = set_unit(p, step->id, &all, err);
 	}
 	return r < 0 ? r : set_unit(p, step->id, step->cpus, err);
+}
+
+static int limit_unit(struct vbmq_bus_parts *p, const struct vbmq_step *step, struct vbmq_err *err)
+{
+	struct vbmq_bus_pins pins;
+	int r = vbmq_bus_pins_take(p->sysroot, vbmq_part_words[step->id], &pins, err);
+
+	if (r < 0)
+		return r;
+	r = change_limit(p, step, err);
+	/* After a failure the limit may have changed or not: then what Linux lets them have of their pins. */
+	vbmq_bus_pins_give_back(p->sysroot, &pins, r < 0 ? &VBMQ_CPUSET_EMPTY : step->cpus);
+	vbmq_bus_pins_done(&pins);
+	return r;
 }
 
 static int execute(void *ctx, const struct vbmq_step *step, struct vbmq_err *err)

@@ -10,8 +10,8 @@
  *
  * Once nothing is dedicated any more, everything is as found, and we hold nothing.
  *
- * Limits. The kernel may keep per-CPU threads and interrupts it manages itself on any CPU. Before Linux 6.2 a change of a
- * cpuset resets the affinity of every task below it to the new set, also of one that had pinned itself.
+ * Limits. The kernel may keep per-CPU threads and interrupts it manages itself on any CPU. What of a
+ * service's own affinity a limit cuts off does not come back with the limit's end before Linux 6.2 (bus/pins.c).
  */
 
 #include "core/parts.h"

@@ -15,12 +15,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 #include <systemd/sd-bus.h>
 
+#include "bus/dropins.h"
 #include "bus/open.h"
 #include "bus/parts.h"
 #include "core/diff.h"
@@ -56,6 +58,7 @@ struct world {
 	/* between two steps only one side touches these */
 	struct call calls[CALLS_MAX];
 	unsigned n_calls;
+	unsigned n_reloads;
 	atomic_bool refuse;
 	struct vbmq_bus_parts own;
 	struct vbmq_part_actuator parts;
@@ -122,9 +125,20 @@ static int set_unit_properties(sd_bus_message *m, void *data, sd_bus_error *erro
 	return r < 0 ? r : sd_bus_reply_method_return(m, "");
 }
 
+static int reload(sd_bus_message *m, void *data, sd_bus_error *error)
+{
+	struct world *w = data;
+
+	if (atomic_load(&w->refuse))
+		return sd_bus_error_set(error, SD_BUS_ERROR_ACCESS_DENIED, "not today");
+	w->n_reloads++;
+	return sd_bus_reply_method_return(m, "");
+}
+
 static const sd_bus_vtable manager[] = {
 	SD_BUS_VTABLE_START(0),
 	SD_BUS_METHOD("SetUnitProperties", "sba(sv)", "", set_unit_properties, SD_BUS_VTABLE_UNPRIVILEGED),
+	SD_BUS_METHOD("Reload", "", "", reload, SD_BUS_VTABLE_UNPRIVILEGED),
 	SD_BUS_VTABLE_END,
 };
 
@@ -328,6 +342,102 @@ static void test_no_bus(void **state)
 	vbmq_bus_parts_close(&own);
 }
 
+/* --- what limits leave behind ------------------------------------------------------------------------------------------ */
+
+#define CONTROL "/run/systemd/system.control"
+#define HEAD                                                                                                   \
+	"# This is a drop-in unit file extension, created via \"systemctl set-property\"\n# or an equivalent " \
+	"operation.\n"
+
+static void put(struct world *w, const char *path, const char *text)
+{
+	_cleanup_free_ char *full = NULL, *dir = NULL;
+	FILE *f;
+
+	assert_true(asprintf(&full, "%s" CONTROL "/%s", w->t->root, path) > 0);
+	dir = strdup(full);
+	assert_non_null(dir);
+	for (char *c = strchr(dir + strlen(w->t->root) + 1, '/'); c; c = strchr(c + 1, '/')) {
+		*c = '\0';
+		assert_true(mkdir(dir, 0755) == 0 || errno == EEXIST);
+		*c = '/';
+	}
+	f = fopen(full, "we");
+	assert_non_null(f);
+	fputs(text, f);
+	assert_int_equal(fclose(f), 0);
+}
+
+static bool is_there(const struct world *w, const char *path)
+{
+	_cleanup_free_ char *full = NULL;
+
+	assert_true(asprintf(&full, "%s" CONTROL "/%s", w->t->root, path) > 0);
+	return access(full, F_OK) == 0;
+}
+
+static void test_dropins_that_say_nothing_are_removed(void **state)
+{
+	struct world *w = *state;
+
+	put(w, "system.slice.d/50-AllowedCPUs.conf", HEAD "[Slice]\nAllowedCPUs=\n");
+	put(w, "user.slice.d/50-AllowedCPUs.conf", HEAD "[Slice]\nAllowedCPUs=\nAllowedCPUs=\n");
+	put(w, "user.slice.d/50-CPUWeight.conf", HEAD "[Slice]\nCPUWeight=50\n");
+	put(w, "init.scope.d/50-AllowedCPUs.conf", HEAD "[Scope]\nAllowedCPUs=");
+	put(w, "machine.slice.d/50-AllowedCPUs.conf", HEAD "[Slice]\nAllowedCPUs=\n");
+	assert_int_equal(vbmq_bus_dropins_remove(&w->own, NULL), 3);
+	assert_int_equal(w->n_reloads, 1);
+	assert_false(is_there(w, "system.slice.d"));
+	assert_false(is_there(w, "user.slice.d/50-AllowedCPUs.conf"));
+	assert_true(is_there(w, "user.slice.d/50-CPUWeight.conf"));
+	assert_false(is_there(w, "init.scope.d"));
+	assert_true(is_there(w, "machine.slice.d/50-AllowedCPUs.conf"));
+	assert_int_equal(vbmq_bus_dropins_remove(&w->own, NULL), 0);
+	assert_int_equal(w->n_reloads, 1);
+	assert_int_equal(w->n_calls, 0);
+}
+
+static void test_dropins_that_say_something_stay(void **state)
+{
+	struct world *w = *state;
+
+	put(w, "system.slice.d/50-AllowedCPUs.conf", HEAD "[Slice]\nAllowedCPUs=\nAllowedCPUs=0-3\n");
+	put(w, "user.slice.d/50-AllowedCPUs.conf", HEAD "[Slice]\nAllowedCPUs=\nCPUWeight=50\n");
+	put(w, "init.scope.d/50-AllowedCPUs.conf", HEAD "[Scope]\n");
+	assert_int_equal(vbmq_bus_dropins_remove(&w->own, NULL), 0);
+	for (unsigned i = 0; i < VBMQ_SLICES; i++) {
+		char path[128];
+
+		snprintf(path, sizeof(path), "%s.d/50-AllowedCPUs.conf", vbmq_part_words[i]);
+		assert_true(is_there(w, path));
+	}
+	assert_int_equal(w->n_reloads, 0);
+	assert_null(w->own.bus);
+}
+
+static void test_a_dropin_that_cannot_be_read(void **state)
+{
+	struct world *w = *state;
+	struct vbmq_err err = VBMQ_ERR_INIT;
+
+	put(w, "system.slice.d/50-AllowedCPUs.conf/x", "");
+	assert_int_equal(vbmq_bus_dropins_remove(&w->own, &err), -EISDIR);
+	assert_non_null(strstr(err.text, "system.slice.d"));
+	assert_int_equal(w->n_reloads, 0);
+}
+
+static void test_reload_refused(void **state)
+{
+	struct world *w = *state;
+	struct vbmq_err err = VBMQ_ERR_INIT;
+
+	put(w, "user.slice.d/50-AllowedCPUs.conf", "AllowedCPUs=\n");
+	atomic_store(&w->refuse, true);
+	assert_int_equal(vbmq_bus_dropins_remove(&w->own, &err), -EACCES);
+	assert_non_null(strstr(err.text, "not today"));
+	assert_false(is_there(w, "user.slice.d"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -338,6 +448,10 @@ int main(void)
 		TEST(test_not_taken_away_where_it_cannot_be_widened),
 		TEST(test_one_connection_for_all_steps),
 		TEST(test_refused),
+		TEST(test_dropins_that_say_nothing_are_removed),
+		TEST(test_dropins_that_say_something_stay),
+		TEST(test_a_dropin_that_cannot_be_read),
+		TEST(test_reload_refused),
 		cmocka_unit_test(test_no_bus),
 	};
 
