@@ -81,9 +81,9 @@ static uint64_t now_ms(void)
 /* --- the socket ------------------------------------------------------------------------------------------------------- */
 
 /* By way of /proc/self/fd a root directory may have any length. */
-static int connect_to(const char *sysroot, const char *name, int *ret)
+static int connect_to(const char *sysroot, const char *name, unsigned patience_ms, int *ret)
 {
-	struct timeval patience = { .tv_sec = VBMQ_IRQBALANCE_PATIENCE_MS / 1000 };
+	struct timeval patience = { .tv_sec = patience_ms / 1000 };
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	_cleanup_(closep) int dir = vbmq_sysroot_open(sysroot, DIRECTORY, O_PATH | O_DIRECTORY);
 	_cleanup_(closep) int fd = -1;
@@ -207,7 +207,7 @@ static int ask(const char *sysroot, const char *name, struct answer *ret)
 	_cleanup_free_ char *text = NULL;
 	char *banned, *number;
 	uint32_t seconds;
-	int r = connect_to(sysroot, name, &fd);
+	int r = connect_to(sysroot, name, VBMQ_IRQBALANCE_PATIENCE_MS, &fd);
 
 	if (r == 0)
 		r = send_command(fd, "setup");
@@ -370,7 +370,7 @@ int vbmq_irqbalance_ban(const char *sysroot, const struct vbmq_cpuset *cpus, str
 		return vbmq_err_oom(err);
 	if (!pid)
 		return vbmq_err_set(err, -ENOENT, "irqbalance does not run (any more)");
-	r = connect_to(sysroot, name, &fd);
+	r = connect_to(sysroot, name, VBMQ_IRQBALANCE_TELL_PATIENCE_MS, &fd);
 	if (r == 0)
 		r = send_command(fd, command);
 	if (r < 0)
@@ -470,7 +470,7 @@ static int tell_spared(const char *sysroot, const char *name, const struct answe
 	}
 	if (a->n_spared == 0)
 		strcpy(command + len, " NONE");
-	r = connect_to(sysroot, name, &fd);
+	r = connect_to(sysroot, name, VBMQ_IRQBALANCE_TELL_PATIENCE_MS, &fd);
 	return r < 0 ? r : send_command(fd, command);
 }
 

@@ -3,7 +3,8 @@
 
 /*
  * A running irqbalance, over the socket it has below /run/irqbalance (irqbalance >= 1.5). sysroot NULL: "/". Safe to call
- * from several threads. Blocks for IRQBALANCE_PATIENCE_MS at most.
+ * from several threads. Asking blocks for VBMQ_IRQBALANCE_PATIENCE_MS at most; telling it something is not tried again soon,
+ * and blocks for VBMQ_IRQBALANCE_TELL_PATIENCE_MS at most: it takes one caller at a time, and none while it scans.
  */
 
 #include "core/host.h"
@@ -11,6 +12,7 @@
 struct vbmq_err;
 
 #define VBMQ_IRQBALANCE_PATIENCE_MS 1000u
+#define VBMQ_IRQBALANCE_TELL_PATIENCE_MS 20000u
 
 /* Fills state, cpus (what it bans), pid and start. ABSENT: none runs, or it has no socket there. */
 void vbmq_irqbalance_read(const char *sysroot, struct vbmq_part *ret);
