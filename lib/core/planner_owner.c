@@ -8,9 +8,9 @@
  * nobody off: they are little, and owners often give them a corner of what is shared. It goes by what the owner said, not by
  * where a thread happens to be, so that nothing but his word changes the shared set.
  *
- * Should too little be left by that (less than shared-min-cores where the operator said a number, else a CPU for every VBMQ_VCPUS_PER_CPU vCPUs
- * and emulator threads that float, at least one core), the shared set is what it is without pins: to run beside a pinned vCPU is
- * better than to crowd. It is all or nothing, so that no order of guests matters.
+ * Should too little be left by that, the shared set is what it is without pins: no more cores than shared-min-cores (auto: than
+ * one), of which nobody could have one of his own, or with auto less than a CPU for every VBMQ_VCPUS_PER_CPU vCPUs and emulator
+ * threads that float. To run beside a pinned vCPU is better than to crowd. It is all or nothing, so that no order of guests matters.
  *
  * Where no guest is managed nobody asked for anything, and nothing is set apart: whoever just installs this sees nothing change.
  *
@@ -108,8 +108,8 @@ int vbmq_pl_set_apart(struct vbmq_pl *pl)
 	if (!managed || !vbmq_cpuset_intersects(&places, &pl->base))
 		return 0;
 	left = vbmq_cpuset_andnot(&pl->base, &places);
-	if (vbmq_cpuset_is_empty(&left) || (min ? count_cores(pl->host, &left) < min
-						: n_floats > vbmq_cpuset_count(&left) * (size_t)VBMQ_VCPUS_PER_CPU))
+	if (count_cores(pl->host, &left) <= (min ? min : 1) ||
+	    (!min && n_floats > vbmq_cpuset_count(&left) * (size_t)VBMQ_VCPUS_PER_CPU))
 		return 0;
 	pl->apart = vbmq_cpuset_and(&pl->base, &places);
 	pl->base = left;

@@ -114,9 +114,9 @@ static bool keeps_off(const struct vbmq_snapshot *s, const struct vbmq_policy *p
 	left = vbmq_cpuset_andnot(base, ret);
 	if (!managed || !vbmq_cpuset_intersects(ret, base) || vbmq_cpuset_is_empty(&left))
 		return false;
-	if (policy->shared_min_cores)
-		return count_cores(s->host, &left) >= policy->shared_min_cores;
-	return n <= 4 * (size_t)vbmq_cpuset_count(&left);
+	if (count_cores(s->host, &left) <= (policy->shared_min_cores ? policy->shared_min_cores : 1))
+		return false;
+	return policy->shared_min_cores || n <= 4 * (size_t)vbmq_cpuset_count(&left);
 }
 
 /* What `auto` keeps: an eighth of the cores, or enough for a CPU for four of the vCPUs that the plan has floating, half of them at most. */

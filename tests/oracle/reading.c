@@ -167,9 +167,8 @@ static void set_base(struct reading *r)
 
 		n_cores += vbmq_cpuset_count(&left) > 0;
 	}
-	if (!anybody || n_cores == 0 ||
-	    (r->policy->shared_min_cores ? n_cores < (int64_t)r->policy->shared_min_cores
-					 : n_floating > 4 * (int64_t)vbmq_cpuset_count(&r->base)))
+	if (!anybody || n_cores < 2 || n_cores <= (int64_t)r->policy->shared_min_cores ||
+	    (r->policy->shared_min_cores == 0 && n_floating > 4 * (int64_t)vbmq_cpuset_count(&r->base)))
 		r->base = r->everything;
 	places = vbmq_cpuset_andnot(&r->everything, &r->base);
 	r->keeps_off = vbmq_cpuset_count(&places) > 0;

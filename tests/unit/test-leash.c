@@ -260,9 +260,26 @@ static void test_too_little_left(void **state)
 	b->threads[6].has_pin = false;
 	plan(w);
 	assert_cpus(&w->p->shared, "6-7");
-	w->policy.shared_min_cores = 3;
+	w->policy.shared_min_cores = 2; /* none of them could be dedicated */
 	plan(w);
 	assert_cpus(&w->p->shared, "0-7");
+	end(w);
+}
+
+/* Two cores, one of them with somebody's pin: the other one can be dedicated all the same. */
+static void test_pin_on_two_cores(void **state)
+{
+	struct world *w = world_of(gen_regular_host(1, 1, 2, 1));
+	struct vbmq_domain *a = guest(w, "a", 1, LIVE), *b = guest(w, "b", 2, STOCK);
+
+	gen_add_disk(a, "vda", 1, 0);
+	pin(b, 0, "0");
+	for (uint32_t said = 0; said < 2; said++) {
+		w->policy.shared_min_cores = said;
+		plan(w);
+		assert_cpus(&w->p->shared, "0");
+		assert_int_equal(count_exclusive(w, "a"), 1);
+	}
 	end(w);
 }
 
@@ -288,9 +305,13 @@ static void test_leash_inside_place(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_meaning),		cmocka_unit_test(test_leash),
-		cmocka_unit_test(test_beside_pins),	cmocka_unit_test(test_pools),
-		cmocka_unit_test(test_too_little_left), cmocka_unit_test(test_leash_inside_place),
+		cmocka_unit_test(test_meaning),
+		cmocka_unit_test(test_leash),
+		cmocka_unit_test(test_beside_pins),
+		cmocka_unit_test(test_pools),
+		cmocka_unit_test(test_too_little_left),
+		cmocka_unit_test(test_pin_on_two_cores),
+		cmocka_unit_test(test_leash_inside_place),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
