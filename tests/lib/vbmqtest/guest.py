@@ -107,7 +107,7 @@ class Guest:
     def pid(self):
         """Of QEMU, as libvirt wrote it down; 0 when it does not run."""
         try:
-            with open(f"{self.libvirtd.dir}/run/libvirt/qemu/{self.name}.pid", encoding="ascii") as f:
+            with open(f"{self.libvirtd.pidfiles}/{self.name}.pid", encoding="ascii") as f:
                 return int(f.read())
         except FileNotFoundError:
             return 0

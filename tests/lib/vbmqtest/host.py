@@ -4,6 +4,7 @@
 import os
 import re
 import threading
+import time
 
 from .proc import cpulist, online_cpus, task, tasks
 
@@ -77,7 +78,7 @@ class Watcher:
     held off that place before. (I/O threads of one guest are not judged by each other: degrading puts them on one core.)"""
 
     def __init__(self, lv, pause=0.002):
-        self.pidfiles = f"{lv.dir}/run/libvirt/qemu"
+        self.pidfiles = lv.pidfiles
         self.pause = pause
         self.owners = {}  # (pid, tid, start) -> its CPUs, the whole core
         self.held = {}  # owner -> threads that were seen off its place
@@ -161,8 +162,11 @@ class Watcher:
 
     def _run(self):
         try:
-            while not self._stop.wait(self.pause):
+            took = 0
+            while not self._stop.wait(max(self.pause, took)):  # half of a CPU is enough, where a look takes long
+                begin = time.monotonic()
                 self._sample()
+                took = time.monotonic() - begin
         except Exception as e:  # pylint: disable=broad-except
             self._error = e
 

@@ -106,6 +106,11 @@ class Libvirtd:
         return f"qemu+unix:///system?socket={self.socket}"
 
     @property
+    def pidfiles(self):
+        """The directory in which it writes down which process a guest is."""
+        return f"{self.dir}/run/libvirt/qemu"
+
+    @property
     def log(self):
         """What libvirtd had to say (warnings and errors)."""
         with contextlib.suppress(FileNotFoundError):
@@ -170,7 +175,7 @@ class Libvirtd:
         self.stop()
 
     def virsh(self, *args, check=True, timeout=60):
-        done = subprocess.run(["virsh", "-q", "-c", self.uri, *map(str, args)], stdin=subprocess.DEVNULL,
+        done = subprocess.run(["virsh", "-q", "-k", "0", "-c", self.uri, *map(str, args)], stdin=subprocess.DEVNULL,
                               capture_output=True, text=True, timeout=timeout * SCALE, env=self.env, check=False)
         if check and done.returncode:
             raise VirshError(f"virsh {' '.join(map(str, args))}: {done.stderr.strip()}")

@@ -64,11 +64,14 @@ def online_cpus():
 
 def wait_for(predicate, timeout=10.0, what="the condition"):
     """Polls until predicate() is true and returns its value; AssertionError after timeout seconds."""
-    deadline = time.monotonic() + timeout * SCALE
+    begin = time.monotonic()
+    deadline = begin + timeout * SCALE
     while True:
         value = predicate()
+        now = time.monotonic()
         if value:
             return value
-        if time.monotonic() >= deadline:
+        if now >= deadline:
             raise AssertionError(f"waited {timeout * SCALE:g} s in vain for {what}")
-        time.sleep(0.02)
+        time.sleep(max(0.02, min(0.5, now - begin)))  # what is waited for needs the CPU, too
+        begin = time.monotonic()
