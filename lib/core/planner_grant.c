@@ -130,11 +130,16 @@ static int offer(struct grant *g, uint32_t domain, bool part, size_t size, uint3
 {
 	struct vbmq_pl *pl = g->pl;
 	struct vbmq_pl_unit *u;
+	size_t had = pl->budget;
 	uint32_t fits;
 	int r = vbmq_pl_fits(pl, part, size, leash, &fits);
 
 	if (r < 0)
 		return r;
+	/* A vCPU with a core floats no more, so for its sake fewer may have to stay shared: who was refused could have one now. */
+	vbmq_pl_ration(pl, g->n_own + (vcpu != VBMQ_PL_NONE));
+	for (size_t i = 0; i < pl->n_fits && pl->budget > had; i++)
+		pl->fits[i].full = false;
 	if (pl->fits[fits].full)
 		return 0; /* what could not be added to a smaller set cannot be added to a greater one */
 	u = vbmq_array_add(pl->units, pl->n_units, UNITS_MAX);
@@ -155,7 +160,6 @@ static int offer(struct grant *g, uint32_t domain, bool part, size_t size, uint3
 			return -ENOMEM;
 		u->threads[u->n_threads++] = vcpu;
 	}
-	vbmq_pl_ration(pl, g->n_own + (vcpu != VBMQ_PL_NONE));
 	if (match(g, (uint32_t)(pl->n_units - 1))) {
 		pl->fits[fits].n_units++;
 		g->n_own += vcpu != VBMQ_PL_NONE;
