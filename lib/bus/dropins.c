@@ -17,7 +17,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bus/open.h"
 #include "host/parts.h"
 #include "host/sysroot.h"
 #include "util/cleanup.h"
@@ -79,16 +78,15 @@ static int reload(struct vbmq_bus_parts *p, struct vbmq_err *err)
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
 	sd_bus_error error = SD_BUS_ERROR_NULL;
-	int r = p->bus ? 0 : vbmq_bus_open(p->where, &p->bus);
+	int r = vbmq_bus_parts_call_new(p, "Reload", &m);
 
 	if (r >= 0)
-		r = sd_bus_message_new_method_call(p->bus, &m, "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
-						   "org.freedesktop.systemd1.Manager", "Reload");
-	if (r >= 0)
 		r = sd_bus_call(p->bus, m, PATIENCE_USEC, &error, NULL);
-	if (r < 0 && r != -ETIMEDOUT)
+	if (r < 0 && r != -ETIMEDOUT) {
 		vbmq_err_set(err, r, "systemd does not read its files again: %s",
 			     error.message ? error.message : strerror(-r));
+		vbmq_bus_parts_close(p); /* it may be broken: what comes next tries a new one */
+	}
 	sd_bus_error_free(&error);
 	return r < 0 && r != -ETIMEDOUT ? r : 0;
 }

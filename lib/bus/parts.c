@@ -44,15 +44,22 @@ static int append_mask(sd_bus_message *m, const struct vbmq_cpuset *cpus)
 	return r;
 }
 
+int vbmq_bus_parts_call_new(struct vbmq_bus_parts *p, const char *method, sd_bus_message **ret)
+{
+	int r = p->bus ? 0 : vbmq_bus_open(p->where, &p->bus);
+
+	if (r >= 0)
+		r = sd_bus_message_new_method_call(p->bus, ret, "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
+						   "org.freedesktop.systemd1.Manager", method);
+	return r < 0 ? r : 0;
+}
+
 static int set_unit(struct vbmq_bus_parts *p, uint32_t part, const struct vbmq_cpuset *cpus, struct vbmq_err *err)
 {
 	_cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
 	sd_bus_error error = SD_BUS_ERROR_NULL;
-	int r = p->bus ? 0 : vbmq_bus_open(p->where, &p->bus);
+	int r = vbmq_bus_parts_call_new(p, "SetUnitProperties", &m);
 
-	if (r >= 0)
-		r = sd_bus_message_new_method_call(p->bus, &m, "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
-						   "org.freedesktop.systemd1.Manager", "SetUnitProperties");
 	if (r >= 0)
 		r = sd_bus_message_append(m, "sb", vbmq_part_words[part], 1);
 	if (r >= 0)

@@ -18,4 +18,6 @@ struct vbmq_bus_parts {
 
 /* p is borrowed. */
 struct vbmq_part_actuator vbmq_bus_parts_actuator(struct vbmq_bus_parts *p);
+/* A call of that method of systemd's manager, to be filled in; connects if there is no connection. 0 or a negative errno. */
+int vbmq_bus_parts_call_new(struct vbmq_bus_parts *p, const char *method, sd_bus_message **ret);
 void vbmq_bus_parts_close(struct vbmq_bus_parts *p);

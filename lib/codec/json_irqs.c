@@ -65,6 +65,15 @@ static void opt_device(struct vbmq_json *o, char ret[VBMQ_DEVICE_MAX + 1])
 		memcpy(ret, name, strlen(name) + 1);
 }
 
+/* What an interrupt is, wherever it stands. */
+static void need_irq(struct vbmq_json *o, uint32_t *irq, char *name, char *device, enum vbmq_irq_state *state)
+{
+	*irq = (uint32_t)vbmq_json_need_int(o, "irq", 0, INT32_MAX);
+	vbmq_json_need_irq_name(o, name);
+	opt_device(o, device);
+	*state = (enum vbmq_irq_state)vbmq_json_need_word(o, "state", vbmq_irq_state_words);
+}
+
 void vbmq_json_irqs(struct vbmq_json *list, struct vbmq_snapshot *ret)
 {
 	size_t n = vbmq_json_array(list, 0, VBMQ_IRQS_MAX);
@@ -75,10 +84,7 @@ void vbmq_json_irqs(struct vbmq_json *list, struct vbmq_snapshot *ret)
 
 		if (!irq)
 			return;
-		irq->irq = (uint32_t)vbmq_json_need_int(&v, "irq", 0, INT32_MAX);
-		vbmq_json_need_irq_name(&v, irq->name);
-		opt_device(&v, irq->device);
-		irq->state = (enum vbmq_irq_state)vbmq_json_need_word(&v, "state", vbmq_irq_state_words);
+		need_irq(&v, &irq->irq, irq->name, irq->device, &irq->state);
 		vbmq_json_need_cpus(&v, "cpus", true, &irq->cpus);
 		vbmq_json_need_cpus(&v, "affinity", false, &irq->affinity);
 		if (!vbmq_json_opt_cpus(&v, "effective", false, &irq->effective))
@@ -125,10 +131,7 @@ void vbmq_json_place_irqs(struct vbmq_json *list, struct vbmq_placement *ret)
 
 		if (!irq)
 			return;
-		irq->irq = (uint32_t)vbmq_json_need_int(&v, "irq", 0, INT32_MAX);
-		vbmq_json_need_irq_name(&v, irq->name);
-		opt_device(&v, irq->device);
-		irq->state = (enum vbmq_irq_state)vbmq_json_need_word(&v, "state", vbmq_irq_state_words);
+		need_irq(&v, &irq->irq, irq->name, irq->device, &irq->state);
 		vbmq_json_need_cpus(&v, "cpus", false, &irq->cpus);
 		vbmq_json_need_cpus(&v, "on", true, &irq->on);
 		irq->planned = vbmq_json_opt_bool(&v, "planned", false);

@@ -534,14 +534,3 @@ int vbmq_blockdev_find(const char *sysroot, const char *path, int32_t *ret_node,
 	*ret_n_devices = w.n_devices;
 	return 0;
 }
-
-int vbmq_blockdev_node(const char *sysroot, const char *path, int32_t *ret_node, struct vbmq_err *err)
-{
-	char(*devices)[VBMQ_DEVICE_MAX + 1];
-	size_t n;
-	int r = vbmq_blockdev_find(sysroot, path, ret_node, &devices, &n, err);
-
-	if (r == 0)
-		free(devices);
-	return r;
-}

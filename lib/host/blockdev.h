@@ -10,12 +10,11 @@
  * *ret_node is VBMQ_NODE_UNKNOWN and the return value 0; negative only for -ENOMEM and a path that does not exist
  * (-ENOENT; links inside sysroot are followed).
  *
+ * And the controllers ("nvme0", "virtio1") below it, each once, in the order they were met; devices of other drivers have
+ * none. The caller frees *ret_devices (NULL: none).
+ *
  * A recorded tree (sysroot) cannot hold device nodes unless root unpacks it: there any file below /dev stands for the
  * device of the same base name in /sys/class/block ('/' as '!').
  */
-int vbmq_blockdev_node(const char *sysroot, const char *path, int32_t *ret_node, struct vbmq_err *err);
-
-/* And the controllers ("nvme0", "virtio1") below it, each once, in the order they were met; devices of other drivers have
- * none. The caller frees. */
 int vbmq_blockdev_find(const char *sysroot, const char *path, int32_t *ret_node,
 		       char (**ret_devices)[VBMQ_DEVICE_MAX + 1], size_t *ret_n_devices, struct vbmq_err *err);

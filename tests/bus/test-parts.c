@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -351,21 +350,10 @@ static void test_no_bus(void **state)
 
 static void put(struct world *w, const char *path, const char *text)
 {
-	_cleanup_free_ char *full = NULL, *dir = NULL;
-	FILE *f;
+	_cleanup_free_ char *full = NULL;
 
-	assert_true(asprintf(&full, "%s" CONTROL "/%s", w->t->root, path) > 0);
-	dir = strdup(full);
-	assert_non_null(dir);
-	for (char *c = strchr(dir + strlen(w->t->root) + 1, '/'); c; c = strchr(c + 1, '/')) {
-		*c = '\0';
-		assert_true(mkdir(dir, 0755) == 0 || errno == EEXIST);
-		*c = '/';
-	}
-	f = fopen(full, "we");
-	assert_non_null(f);
-	fputs(text, f);
-	assert_int_equal(fclose(f), 0);
+	assert_true(asprintf(&full, CONTROL "/%s", path) > 0);
+	tree_put(w->t, full, text);
 }
 
 static bool is_there(const struct world *w, const char *path)
@@ -436,6 +424,7 @@ static void test_reload_refused(void **state)
 	assert_int_equal(vbmq_bus_dropins_remove(&w->own, &err), -EACCES);
 	assert_non_null(strstr(err.text, "not today"));
 	assert_false(is_there(w, "user.slice.d"));
+	assert_null(w->own.bus);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -42,23 +41,13 @@ struct world {
 
 static void put(const struct world *w, const char *text, const char *format, ...)
 {
-	_cleanup_free_ char *path = NULL, *full = NULL;
+	_cleanup_free_ char *path = NULL;
 	va_list ap;
-	FILE *f;
 
 	va_start(ap, format);
 	assert_true(vasprintf(&path, format, ap) > 0);
 	va_end(ap);
-	assert_true(asprintf(&full, "%s%s", w->t->root, path) > 0);
-	for (char *c = strchr(full + strlen(w->t->root) + 1, '/'); c; c = strchr(c + 1, '/')) {
-		*c = '\0';
-		assert_true(mkdir(full, 0755) == 0 || errno == EEXIST);
-		*c = '/';
-	}
-	f = fopen(full, "we");
-	assert_non_null(f);
-	fputs(text, f);
-	assert_int_equal(fclose(f), 0);
+	tree_put(w->t, path, text);
 }
 
 /* What /proc says of a child; its start is the real one. */

@@ -19,11 +19,22 @@
 #include "util/cleanup.h"
 #include "util/err.h"
 
+static int node_of(const char *sysroot, const char *path, int32_t *ret, struct vbmq_err *err)
+{
+	char(*devices)[VBMQ_DEVICE_MAX + 1];
+	size_t n;
+	int r = vbmq_blockdev_find(sysroot, path, ret, &devices, &n, err);
+
+	if (r == 0)
+		free(devices);
+	return r;
+}
+
 static void check(const struct tree *t, const char *manifest, const struct tree_expect *e)
 {
 	struct vbmq_err err = VBMQ_ERR_INIT;
 	int32_t node = -77;
-	int r = vbmq_blockdev_node(t->root, e->path, &node, &err);
+	int r = node_of(t->root, e->path, &node, &err);
 	char got[32];
 
 	if (r == -ENOENT) {
@@ -117,7 +128,7 @@ static void test_depth(void **state)
 		struct tree *t = tree_from_text(text);
 		int32_t node = -77;
 
-		assert_int_equal(vbmq_blockdev_node(t->root, "/dev/top", &node, NULL), 0);
+		assert_int_equal(node_of(t->root, "/dev/top", &node, NULL), 0);
 		assert_int_equal(node, cases[i].node);
 		tree_free(t);
 	}
@@ -141,10 +152,10 @@ static void test_device_node(void **state)
 		tree_free(t);
 		skip();
 	}
-	assert_int_equal(vbmq_blockdev_node(t->root, "/dev/anything", &node, NULL), 0);
+	assert_int_equal(node_of(t->root, "/dev/anything", &node, NULL), 0);
 	assert_int_equal(node, 5);
 	node = -77;
-	assert_int_equal(vbmq_blockdev_node(t->root, "/dev/ng0n1", &node, NULL), 0);
+	assert_int_equal(node_of(t->root, "/dev/ng0n1", &node, NULL), 0);
 	assert_int_equal(node, 5);
 	tree_free(t);
 }
@@ -157,10 +168,10 @@ static void test_confined(void **state)
 					"/dev/up -> ../../../../../../../../dev/sda\n/dev/out -> /etc/passwd\n");
 	int32_t node = -77;
 
-	assert_int_equal(vbmq_blockdev_node(t->root, "/dev/up", &node, NULL), 0);
+	assert_int_equal(node_of(t->root, "/dev/up", &node, NULL), 0);
 	assert_int_equal(node, 4);
-	assert_int_equal(vbmq_blockdev_node(t->root, "/dev/out", &node, NULL), -ENOENT);
-	assert_int_equal(vbmq_blockdev_node(t->root, "dev/sda", &node, NULL), -EINVAL);
+	assert_int_equal(node_of(t->root, "/dev/out", &node, NULL), -ENOENT);
+	assert_int_equal(node_of(t->root, "dev/sda", &node, NULL), -EINVAL);
 	tree_free(t);
 }
 
@@ -210,16 +221,16 @@ static void test_live(void **state)
 		snprintf(path, sizeof(path), "/dev/%.200s", entry->d_name);
 		if (strstr(link, "/virtual/") || stat(path, &st) < 0 || !S_ISBLK(st.st_mode))
 			continue;
-		assert_int_equal(vbmq_blockdev_node(NULL, path, &node, NULL), 0);
+		assert_int_equal(node_of(NULL, path, &node, NULL), 0);
 		assert_int_equal(node, plain_node(entry->d_name));
 		n++;
 	}
 	if (dir)
 		closedir(dir);
-	assert_int_equal(vbmq_blockdev_node(NULL, "/nonexistent/vbmq", &node, NULL), -ENOENT);
-	assert_int_equal(vbmq_blockdev_node(NULL, "/proc/self/status", &node, NULL), 0);
+	assert_int_equal(node_of(NULL, "/nonexistent/vbmq", &node, NULL), -ENOENT);
+	assert_int_equal(node_of(NULL, "/proc/self/status", &node, NULL), 0);
 	assert_int_equal(node, VBMQ_NODE_UNKNOWN);
-	assert_int_equal(vbmq_blockdev_node("/", "/etc", &node, NULL), 0);
+	assert_int_equal(node_of("/", "/etc", &node, NULL), 0);
 	print_message("# %zu disks of this machine compared\n", n);
 	if (n == 0)
 		skip();

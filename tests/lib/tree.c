@@ -100,6 +100,19 @@ static void add_entry(struct tree *t, char *line)
 		fail_msg("link %s: %s", path, strerror(errno));
 }
 
+void tree_put(const struct tree *t, const char *path, const char *text)
+{
+	_cleanup_free_ char *full = NULL;
+	FILE *f;
+
+	assert_true(asprintf(&full, "%s%s", t->root, path) > 0);
+	make_parents(full);
+	f = fopen(full, "we");
+	assert_non_null(f);
+	fputs(text, f);
+	assert_int_equal(fclose(f), 0);
+}
+
 struct tree *tree_from_text(const char *text)
 {
 	struct tree *t = calloc(1, sizeof(*t));

@@ -18,4 +18,6 @@ struct tree {
 
 struct tree *tree_from_text(const char *text);
 struct tree *tree_from_file(const char *path);
+/* Writes a file, with the directories above it; path begins with "/". */
+void tree_put(const struct tree *t, const char *path, const char *text);
 void tree_free(struct tree *t); /* removes the directory */
